@@ -1,0 +1,26 @@
+"""The table of rooms: who may import whom. The one place to edit when a room is added."""
+
+LEVEL_0 = frozenset({"errors", "vocabulary", "axes", "topology", "group", "graph", "space", "runner", "pretrained"})
+LEVEL_1 = {
+    "symmetry": frozenset(),
+    "tracing": frozenset({"symmetry"}),
+    "metanets": frozenset({"symmetry"}),
+    "geometric": frozenset(),
+    "images": frozenset(),
+    "measures": frozenset(),
+}
+LEVEL_2 = {
+    "zoo": frozenset({"tracing", "images", "measures"}),
+    "merging": frozenset({"tracing", "symmetry", "measures", "zoo"}),
+    "molecules": frozenset({"geometric"}),
+}
+BELOW_TASKS = frozenset(LEVEL_1) | frozenset(LEVEL_2)
+LEVEL_3 = {"tasks": BELOW_TASKS, "reports": BELOW_TASKS}
+BELOW_DEMO = BELOW_TASKS | frozenset(LEVEL_3)
+LEVEL_4 = {"demo": BELOW_DEMO, "cli": BELOW_DEMO | {"demo"}, "testing": BELOW_TASKS}
+
+ALLOWED = {room: LEVEL_0 - {room} for room in LEVEL_0} | {
+    room: rooms | LEVEL_0 | {room} for level in (LEVEL_1, LEVEL_2, LEVEL_3, LEVEL_4) for room, rooms in level.items()
+}
+# `WeightSpace.verify` and `WeightSpace.canonicalize` forward upwards in one line: the only two such imports.
+UPWARD = {("space", "verify", "symmetry"), ("space", "canonicalize", "symmetry")}
