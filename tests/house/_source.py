@@ -38,7 +38,9 @@ def _walk(node: ast.AST, package: str, function: str) -> Iterator[Import]:
             yield from (Import(alias.name, function, child.lineno) for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             base = _resolve(child, package)
-            yield from (Import(f"{base}.{alias.name}" if base else alias.name, function, child.lineno) for alias in child.names)
+            yield from (
+                Import(f"{base}.{alias.name}" if base else alias.name, function, child.lineno) for alias in child.names
+            )
         inside = child.name if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) else function
         yield from _walk(child, package, inside)
 

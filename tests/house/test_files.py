@@ -34,7 +34,9 @@ def test_functions_are_short(path: Path):
 def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Lines from the signature to the end, the docstring left out."""
     first = function.body[0]
-    docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    docstring = (
+        isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+    )
     total = (function.end_lineno or function.lineno) - function.lineno + 1
     return total - ((first.end_lineno or first.lineno) - first.lineno + 1 if docstring else 0)
 
@@ -50,7 +52,9 @@ def test_no_file_is_named_after_nothing():
 
 
 def test_implementation_files_of_rooms_are_private():
-    public = [relative(p) for p in files() if p.parent != LIBRARY and not p.name.startswith("_") and not _in_private_folder(p)]
+    public = [
+        relative(p) for p in files() if p.parent != LIBRARY and not p.name.startswith("_") and not _in_private_folder(p)
+    ]
     assert not public
 
 
@@ -68,6 +72,8 @@ def test_every_data_set_has_a_card_and_is_small():
     folders = [path for path in (ROOT / "datasets").glob("*") if path.is_dir()]
     assert folders, "datasets/ holds one folder per data set"
     for folder in folders:
-        assert (folder / "CARD.md").is_file(), f"{relative(folder)} has no CARD.md: source, licence, units, splits, checksum"
+        assert (folder / "CARD.md").is_file(), (
+            f"{relative(folder)} has no CARD.md: source, licence, units, splits, checksum"
+        )
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         assert size < 100_000, f"{relative(folder)} has {size} bytes; samples stay under 100 kB"

@@ -25,7 +25,9 @@ def upward_imports(room: str, text: str, package: str) -> list[str]:
 def test_imports_point_down(path: Path):
     if path == LIBRARY / "__init__.py":
         text = path.read_text()
-        assert not [s for s in imports(text, "weightspace") if s.module.startswith("weightspace")], "the top level imports lazily"
+        assert not [s for s in imports(text, "weightspace") if s.module.startswith("weightspace")], (
+            "the top level imports lazily"
+        )
         return
     room = room_of(path)
     assert room in ALLOWED, f"{room} is in no level of tests/house/_rooms.py: add it where its imports allow"
@@ -49,7 +51,15 @@ def test_the_net_catches_fish(room, text, wanted):
     assert upward_imports(room, text, f"weightspace.{room}") == wanted
 
 
-@pytest.mark.parametrize(("library", "rooms"), [("lightning", {"tasks"}), ("matplotlib", {"reports"}), ("torchvision", set()), ("timm", set())])
+@pytest.mark.parametrize(
+    ("library", "rooms"),
+    [("lightning", {"tasks"}), ("matplotlib", {"reports"}), ("torchvision", set()), ("timm", set())],
+)
 def test_heavy_libraries_stay_in_their_rooms(library, rooms):
-    users = {room_of(path) for path in files() for s in imports(path.read_text(), package_of(path)) if s.module.split(".")[0] == library}
+    users = {
+        room_of(path)
+        for path in files()
+        for s in imports(path.read_text(), package_of(path))
+        if s.module.split(".")[0] == library
+    }
     assert users <= rooms

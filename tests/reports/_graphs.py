@@ -17,7 +17,9 @@ class Builder:
     def site(self, n: int, node_type: str, *, numbers: int = 0, fixed: bool = False) -> int:
         index = torch.arange(n) if fixed else torch.full((n,), -1)
         x, address = self._values(n, numbers)
-        site = Site(x, address, node_type, index, ("bias",) * numbers, torch.zeros(numbers, 4), f"site{len(self.sites)}")
+        site = Site(
+            x, address, node_type, index, ("bias",) * numbers, torch.zeros(numbers, 4), f"site{len(self.sites)}"
+        )
         self.sites.append(site)
         return len(self.sites) - 1
 
@@ -49,7 +51,11 @@ class Builder:
 
 def mlp() -> ParameterGraph:
     b = Builder()
-    sites = [b.site(3, "input", fixed=True), b.site(6, "linear>relu", numbers=1), b.site(2, "linear>output", numbers=1, fixed=True)]
+    sites = [
+        b.site(3, "input", fixed=True),
+        b.site(6, "linear>relu", numbers=1),
+        b.site(2, "linear>output", numbers=1, fixed=True),
+    ]
     b.dense(sites[0], sites[1])
     b.dense(sites[1], sites[2])
     return b.graph()

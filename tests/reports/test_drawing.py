@@ -29,7 +29,12 @@ def test_columns_follow_the_longest_path():
 
 def test_a_parameter_of_its_own_stands_before_what_uses_it():
     b = Builder()
-    sites = [b.site(2, "input", fixed=True), b.site(3, "linear"), b.site(3, "linear>prelu"), b.site(1, "parameter", numbers=1)]
+    sites = [
+        b.site(2, "input", fixed=True),
+        b.site(3, "linear"),
+        b.site(3, "linear>prelu"),
+        b.site(1, "parameter", numbers=1),
+    ]
     b.dense(sites[0], sites[1])
     b.dense(sites[1], sites[2])
     b.dense(sites[3], sites[2], taps=0, edge_type="scalar")
@@ -74,7 +79,9 @@ def test_sign_is_colour():
 
 def test_one_shown_per_site_and_batches_are_refused():
     graph = mlp()
-    batch = ParameterGraph.replace(graph, x=[s.x[None] for s in graph.sites], edge_attr=[b.edge_attr[None] for b in graph.blocks])
+    batch = ParameterGraph.replace(
+        graph, x=[s.x[None] for s in graph.sites], edge_attr=[b.edge_attr[None] for b in graph.blocks]
+    )
     with pytest.raises(WeightspaceError, match=r"found a batch of 1 networks, wanted one: graph.unbatch\(i\)"):
         draw_parameter_graph(batch)
     with pytest.raises(WeightspaceError, match="found max_nodes=1, wanted at least 2"):

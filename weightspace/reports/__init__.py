@@ -1,7 +1,12 @@
 """Figures and the self-contained HTML report."""
 
 from weightspace.reports._drawing import draw_parameter_graph
-from weightspace.reports._figures import accuracy_histogram, learning_curve, methods_side_by_side, predicted_against_true
+from weightspace.reports._figures import (
+    accuracy_histogram,
+    learning_curve,
+    methods_side_by_side,
+    predicted_against_true,
+)
 from weightspace.reports._page import Section, figure_image, image, side_by_side, table, write_page
 from weightspace.reports._report import build_report
 

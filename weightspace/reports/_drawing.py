@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -39,9 +40,9 @@ class Layout:
 def draw_parameter_graph(graph: ParameterGraph, *, max_nodes: int = 16, title: str = "") -> Figure:
     """Draw one network's parameter graph: sites as columns from input to output, edges coloured by weight.
 
-    The colour of an edge is its strongest tap, scaled within its block, so that every layer is legible; the colour of a node is its
-    first number (a bias, a norm's weight). Structural edges (add, multiply, concatenate) are grey, nodes of fixed axes are squares.
-    Sites above `max_nodes` show their first and last nodes and say how many there are.
+    The colour of an edge is its strongest tap, scaled within its block, so that every layer is legible; the colour of a
+    node is its first number (a bias, a norm's weight). Structural edges (add, multiply, concatenate) are grey, nodes of
+    fixed axes are squares. Sites above `max_nodes` show their first and last nodes and say how many there are.
 
     Args:
         graph: of one network, not of a batch.
@@ -63,7 +64,9 @@ def draw_parameter_graph(graph: ParameterGraph, *, max_nodes: int = 16, title: s
         True
     """
     if graph.batch_shape:
-        raise WeightspaceError(f"draw_parameter_graph: found a batch of {graph.batch_shape[0]} networks, wanted one: graph.unbatch(i)")
+        raise WeightspaceError(
+            f"draw_parameter_graph: found a batch of {graph.batch_shape[0]} networks, wanted one: graph.unbatch(i)"
+        )
     if max_nodes < 2:
         raise WeightspaceError(f"draw_parameter_graph: found max_nodes={max_nodes}, wanted at least 2")
     layout = place_nodes(graph, max_nodes)
@@ -75,7 +78,7 @@ def draw_parameter_graph(graph: ParameterGraph, *, max_nodes: int = 16, title: s
         _draw_block(axes, block, layout.xy)
     for site, offset in zip(graph.sites, graph.site_offsets, strict=True):
         _draw_site(axes, site, layout.xy[offset : offset + site.num_nodes])
-    _label_sites(axes, graph, layout)
+    _label_sites(axes, graph, layout, height * axes.get_position().height)
     _draw_key(drawing, height)
     if title:
         drawing.text(0.5, 1 - 0.06 / height, title, ha="center", va="top", color=INK, fontsize=10)
@@ -93,7 +96,9 @@ def place_nodes(graph: ParameterGraph, max_nodes: int) -> Layout:
         top = (sum(heights) + GAP * (len(members) - 1)) / 2
         for i, height in zip(members, heights, strict=True):
             offset = graph.site_offsets[i]
-            xy[offset : offset + graph.sites[i].num_nodes] = _site_places(graph.sites[i].num_nodes, shown[i], COLUMN * number, top)
+            xy[offset : offset + graph.sites[i].num_nodes] = _site_places(
+                graph.sites[i].num_nodes, shown[i], COLUMN * number, top
+            )
             top -= height + GAP
     return Layout(column, xy, shown)
 
@@ -182,23 +187,38 @@ def _draw_site(axes: Axes, site: Site, places: np.ndarray) -> None:
         values = site.x[:, 0].detach().cpu().double().numpy()[visible]
         colors = WEIGHTS(0.5 + 0.5 * values / max(float(np.abs(values).max()), 1e-30))
     for marker, mask in (("s", fixed), ("o", ~fixed)):
-        axes.scatter(*places[mask].T, c=colors[mask], marker=marker, s=26, edgecolors=INK, linewidths=0.7, zorder=3)
+        axes.scatter(
+            places[mask, 0],
+            places[mask, 1],
+            c=colors[mask],
+            marker=marker,
+            s=26,
+            edgecolors=INK,
+            linewidths=0.7,
+            zorder=3,
+        )
     if site.num_nodes > len(places):
         middle = (places[(len(places) + 1) // 2 - 1] + places[(len(places) + 1) // 2]) / 2
-        axes.text(*middle, "⋮", ha="center", va="center", color=MUTED, fontsize=11, zorder=3)
+        axes.text(middle[0], middle[1], "⋮", ha="center", va="center", color=MUTED, fontsize=11, zorder=3)
 
 
-def _label_sites(axes: Axes, graph: ParameterGraph, layout: Layout) -> None:
+def _label_sites(axes: Axes, graph: ParameterGraph, layout: Layout, inches: float) -> None:
     for site, offset, shown in zip(graph.sites, graph.site_offsets, layout.shown, strict=True):
         places = layout.xy[offset : offset + site.num_nodes]
         lowest = places[~np.isnan(places[:, 0])][-1]
         count = f"{site.num_nodes}" if shown == site.num_nodes else f"{shown} of {site.num_nodes}"
         for line, words in enumerate([*_words(site.node_type), count]):
-            text = axes.annotate(words, lowest, xytext=(0, -11 - 8 * line), textcoords="offset points", ha="center", va="center")
-            text.set(fontsize=6.4, color=MUTED, zorder=4, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4})
+            text = axes.annotate(
+                words, lowest, xytext=(0, -11 - 8 * line), textcoords="offset points", ha="center", va="center"
+            )
+            text.set(
+                fontsize=6.4,
+                color=MUTED,
+                zorder=4,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.4},
+            )
     lines = 1 + max(len(_words(site.node_type)) for site in graph.sites)
     bottom, top = axes.dataLim.y0, axes.dataLim.y1
-    inches = axes.figure.get_size_inches()[1] * axes.get_position().height
     below = (11 + 8 * lines) / 72 / inches  # part of the picture that the lowest labels take
     axes.set_xlim(-0.6, max(layout.column) + 0.6)
     axes.set_ylim(bottom - (top - bottom + 0.6) * below / (1 - below), top + 0.6)
@@ -209,7 +229,7 @@ def _draw_key(drawing: Figure, height: float) -> None:
     bar = drawing.add_axes((0.9 / width, 0.14 / height, 0.9 / width, 0.09 / height))
     bar.imshow(np.linspace(0, 1, 128)[None], cmap=WEIGHTS, aspect="auto")
     bar.set_axis_off()
-    style = {"va": "center", "color": MUTED, "fontsize": 6.4}
+    style: dict[str, Any] = {"va": "center", "color": MUTED, "fontsize": 6.4}
     drawing.text(0.84 / width, 0.185 / height, "negative", ha="right", **style)
     drawing.text(1.86 / width, 0.185 / height, "positive, scaled per block", ha="left", **style)
     drawing.text(1 - 0.1 / width, 0.185 / height, "grey: structure   □ fixed   ○ permutable", ha="right", **style)

@@ -1,4 +1,4 @@
-"""The figures of a report: accuracies predicted against true, learning curve, histogram of a zoo, methods side by side."""
+"""The figures of a report: predicted against true, learning curve, histogram of a zoo, methods side by side."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,9 @@ from matplotlib.ticker import MaxNLocator
 from weightspace.reports._style import INK, MUTED, SERIES, label, legend_above, plot
 
 
-def predicted_against_true(target: Sequence[float], prediction: Sequence[float], groups: Sequence[str], *, quantity: str = "accuracy") -> Figure:
+def predicted_against_true(
+    target: Sequence[float], prediction: Sequence[float], groups: Sequence[str], *, quantity: str = "accuracy"
+) -> Figure:
     """Scatter of predictions over true values, one colour per group (architecture), with the diagonal.
 
     Args:
@@ -28,7 +30,16 @@ def predicted_against_true(target: Sequence[float], prediction: Sequence[float],
     axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     for color, name in zip(_colors(names), np.unique(names), strict=False):
         chosen = names == name
-        axes.scatter(x[chosen], y[chosen], s=20, color=color, alpha=0.75, linewidths=0, label=f"{name} ({chosen.sum()})", zorder=2)
+        axes.scatter(
+            x[chosen],
+            y[chosen],
+            s=20,
+            color=color,
+            alpha=0.75,
+            linewidths=0,
+            label=f"{name} ({chosen.sum()})",
+            zorder=2,
+        )
     label(axes, x=f"true {quantity}", y=f"predicted {quantity}")
     legend_above(axes)
     return drawing
@@ -60,7 +71,9 @@ def learning_curve(rows: Sequence[Mapping[str, float]]) -> Figure:
     return drawing
 
 
-def accuracy_histogram(values: Sequence[float], groups: Sequence[str], *, quantity: str = "test accuracy", bins: int = 24) -> Figure:
+def accuracy_histogram(
+    values: Sequence[float], groups: Sequence[str], *, quantity: str = "test accuracy", bins: int = 24
+) -> Figure:
     """Histogram of a zoo, stacked by group (architecture).
 
     Example:
@@ -85,7 +98,9 @@ def accuracy_histogram(values: Sequence[float], groups: Sequence[str], *, quanti
     return drawing
 
 
-def methods_side_by_side(rows: Sequence[tuple[str, tuple[float, float, float]]], *, quantity: str = "Kendall tau") -> Figure:
+def methods_side_by_side(
+    rows: Sequence[tuple[str, tuple[float, float, float]]], *, quantity: str = "Kendall tau"
+) -> Figure:
     """One dot with its interval per method.
 
     Args:
@@ -97,11 +112,13 @@ def methods_side_by_side(rows: Sequence[tuple[str, tuple[float, float, float]]],
         'Kendall tau, 95 % interval'
     """
     drawing, [axes] = plot(width=5.2, height=0.42 * len(rows) + 0.9)
-    for row, (name, (value, low, high)) in enumerate(rows):
+    for row, (_, (value, low, high)) in enumerate(rows):
         color = SERIES[0] if row == 0 else MUTED
         axes.plot([low, high], [row, row], color=color, linewidth=2.2, solid_capstyle="round")
         axes.plot(value, row, "o", color=color, markersize=7)
-        axes.annotate(f"{value:.3f}", (value, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8, color=INK)
+        axes.annotate(
+            f"{value:.3f}", (value, row), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8, color=INK
+        )
     axes.set_yticks(range(len(rows)), [name for name, _ in rows], color=INK, fontsize=9)
     axes.set_ylim(len(rows) - 0.5, -0.7)
     label(axes, x=f"{quantity}, 95 % interval", y="")

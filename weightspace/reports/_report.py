@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from weightspace.errors import ConfigurationError
-from weightspace.reports._figures import accuracy_histogram, learning_curve, methods_side_by_side, predicted_against_true
+from weightspace.reports._figures import (
+    accuracy_histogram,
+    learning_curve,
+    methods_side_by_side,
+    predicted_against_true,
+)
 from weightspace.reports._page import Section, figure_image, image, side_by_side, table, write_page
 
 RESULTS, PAGE, GRAPH = "results.json", "report.html", "graph.png"
@@ -27,14 +32,21 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
     """
     folder = Path(folder)
     results = _read(folder / RESULTS)
-    sections = [section for make in (_accuracy, _comparison, _symmetry, _zoo, _graph, _provenance) if (section := make(results, folder))]
-    return write_page(folder / PAGE, title=results.get("title", folder.name), lead=results.get("lead", ""), sections=sections)
+    sections = [
+        section
+        for make in (_accuracy, _comparison, _symmetry, _zoo, _graph, _provenance)
+        if (section := make(results, folder))
+    ]
+    return write_page(
+        folder / PAGE, title=results.get("title", folder.name), lead=results.get("lead", ""), sections=sections
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigurationError(
-            f"{path}: no such file; wanted a folder that `weightspace demo` or `weightspace test` has finished (run the command again to finish it)"
+            f"{path}: no such file; wanted a folder that `weightspace demo` or `weightspace test` has finished "
+            "(run the command again to finish it)"
         )
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -48,10 +60,13 @@ def _accuracy(results: Mapping[str, Any], folder: Path) -> Section | None:
     if test:
         name = results["model"]
         row = next(row for row in results["table"] if row["name"] == name)
-        scatter = predicted_against_true(test["target"], test["predictions"][name], test["architecture"], quantity="test accuracy")
+        scatter = predicted_against_true(
+            test["target"], test["predictions"][name], test["architecture"], quantity="test accuracy"
+        )
         bodies.append(figure_image(scatter, f"{name}: predicted against true accuracy"))
         text = (
-            f"{name} read the weights of {len(test['target'])} networks that it had never seen and predicted their test accuracy: "
+            f"{name} read the weights of {len(test['target'])} networks that it had never seen "
+            "and predicted their test accuracy: "
             f"Kendall tau {_interval(row['tau'])}, mean absolute error {_interval(row['mae'])}."
         )
     if curve:
@@ -67,12 +82,24 @@ def _comparison(results: Mapping[str, Any], folder: Path) -> Section | None:
     strong = next((i for i, row in enumerate(rows) if row["name"] == results.get("model")), None)
     header = ["method", "Kendall tau", "Spearman", "R2", "MAE", f"tau of {results.get('model')} minus this", "seconds"]
     cells = [
-        [row["name"], *(_interval(row[key]) for key in ("tau", "spearman", "r2", "mae")), _interval(row.get("difference"), sign=True), f"{row['seconds']:.1f}"]
+        [
+            row["name"],
+            *(_interval(row[key]) for key in ("tau", "spearman", "r2", "mae")),
+            _interval(row.get("difference"), sign=True),
+            f"{row['seconds']:.1f}",
+        ]
         for row in rows
     ]
     drawing = methods_side_by_side([(row["name"], tuple(row["tau"])) for row in rows])
-    text = "On the same held-out networks. Brackets: bootstrap 95 % intervals over networks; the differences are paired, network by network."
-    return Section("Beside the baselines", text, table(header, cells, strong=strong) + figure_image(drawing, "Kendall tau of each method"))
+    text = (
+        "On the same held-out networks. Brackets: bootstrap 95 % intervals over networks; "
+        "the differences are paired, network by network."
+    )
+    return Section(
+        "Beside the baselines",
+        text,
+        table(header, cells, strong=strong) + figure_image(drawing, "Kendall tau of each method"),
+    )
 
 
 def _symmetry(results: Mapping[str, Any], folder: Path) -> Section | None:
@@ -80,8 +107,9 @@ def _symmetry(results: Mapping[str, Any], folder: Path) -> Section | None:
     if not found:
         return None
     text = (
-        "To each test network a random element of its symmetry group was applied: the weights move, the function stays, and so must the "
-        "prediction. The way back from the graph, its nodes and edges reordered, returns every entry bit for bit."
+        "To each test network a random element of its symmetry group was applied: the weights move, "
+    legend = "Columns are sites of the computation, an edge's colour is its strongest tap; grey edges are structure."
+    text = f"{results.get('graph_text', '')} {legend}".strip()
     )
     rows = [[row["what"], row["value"]] for row in found]
     return Section("Symmetry, checked on every test network", text, table(["check", "found"], rows))
@@ -98,12 +126,19 @@ def _zoo(results: Mapping[str, Any], folder: Path) -> Section | None:
 def _graph(results: Mapping[str, Any], folder: Path) -> Section | None:
     if not (folder / GRAPH).is_file():
         return None
-    text = results.get("graph_text", "") + " Columns are sites of the computation, an edge's colour is its strongest tap; grey edges are structure."
-    return Section("One network as a parameter graph", text.strip(), image(folder / GRAPH, "a drawn parameter graph"))
+    text = (
+        results.get("graph_text", "")
+        + " Columns are sites of the computation, an edge's colour is its strongest tap; grey edges are structure."
+    )
+    return Section("One network as a parameter graph", text, image(folder / GRAPH, "a drawn parameter graph"))
 
 
 def _provenance(results: Mapping[str, Any], folder: Path) -> Section | None:
-    rows = [[f"{kind}: {name}", str(value)] for kind in ("settings", "times", "versions") for name, value in results.get(kind, {}).items()]
+    rows = [
+        [f"{kind}: {name}", str(value)]
+        for kind in ("settings", "times", "versions")
+        for name, value in results.get(kind, {}).items()
+    ]
     return Section("Settings, times, versions", "", table(["what", "value"], rows)) if rows else None
 
 

@@ -41,4 +41,12 @@ def label(axes: Axes, *, x: str, y: str) -> None:
 def legend_above(axes: Axes) -> None:
     """A legend in one line above the axes, where it covers no data."""
     entries = max(1, len(axes.get_legend_handles_labels()[1]))
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower left", bbox_to_anchor=(0, 1), ncols=entries, handlelength=1.2)
+    axes.legend(
+        frameon=False,
+        fontsize=8,
+        labelcolor=INK,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=entries,
+        handlelength=1.2,
+    )
