@@ -108,8 +108,8 @@ def _symmetry(results: Mapping[str, Any], folder: Path) -> Section | None:
         return None
     text = (
         "To each test network a random element of its symmetry group was applied: the weights move, "
-    legend = "Columns are sites of the computation, an edge's colour is its strongest tap; grey edges are structure."
-    text = f"{results.get('graph_text', '')} {legend}".strip()
+        "the function stays, and so must the prediction. The way back from the graph, its nodes and edges reordered, "
+        "returns every entry bit for bit."
     )
     rows = [[row["what"], row["value"]] for row in found]
     return Section("Symmetry, checked on every test network", text, table(["check", "found"], rows))
@@ -126,10 +126,8 @@ def _zoo(results: Mapping[str, Any], folder: Path) -> Section | None:
 def _graph(results: Mapping[str, Any], folder: Path) -> Section | None:
     if not (folder / GRAPH).is_file():
         return None
-    text = (
-        results.get("graph_text", "")
-        + " Columns are sites of the computation, an edge's colour is its strongest tap; grey edges are structure."
-    )
+    legend = "Columns are sites of the computation, an edge's colour is its strongest tap; grey edges are structure."
+    text = f"{results.get('graph_text', '')} {legend}".strip()
     return Section("One network as a parameter graph", text, image(folder / GRAPH, "a drawn parameter graph"))
 
 
