@@ -1,0 +1,34 @@
+"""A data set of images, split once and for all."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Standardised images and labels, split into a training and a test part.
+
+    Args:
+        name: what `load_images` calls it.
+        classes: number of classes; labels are 0 .. classes - 1.
+        train_x: training images.
+        train_y: training labels.
+        test_x: test images.
+        test_y: test labels.
+
+    Shapes:
+        train_x (N, 1, H, W) float32; train_y (N,) int64; test_x (T, 1, H, W); test_y (T,).
+    """
+
+    name: str
+    classes: int
+    train_x: Tensor
+    train_y: Tensor
+    test_x: Tensor
+    test_y: Tensor
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of the (square) images."""
+        return self.train_x.shape[-1]
