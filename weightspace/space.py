@@ -1,0 +1,283 @@
+"""The weight space of an architecture: named axes, neuron groups, the symmetry group, and the way to graphs and back."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weightspace.axes import FREE, AtomSpec, Axis, atoms_of, axis_from_json, axis_text, axis_to_json
+from weightspace.conversion import GraphLayout, check_state_dict
+from weightspace.errors import WeightspaceError
+from weightspace.graph import ParameterGraph
+from weightspace.group import EntryAction, GroupElement, PermutationGroup
+from weightspace.topology import BlockPlan, SitePlan, Slot
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """A floating entry of the state_dict: its shape, one axis per dimension, and what it is to its operation."""
+
+    shape: tuple[int, ...]
+    axes: tuple[Axis, ...]
+    role: str
+
+    @property
+    def numel(self) -> int:
+        """Number of entries."""
+        return torch.Size(self.shape).numel()
+
+
+@dataclass(frozen=True)
+class NeuronGroup:
+    """Neurons that may be permuted together.
+
+    Args:
+        name: of the axis.
+        size: number of neurons.
+        kind: `"symmetric"`, or `"fibre"` where each value of the base has a permutation of its own (a wreath product).
+        over: names of the base's axes.
+        members: (parameter, dimension) that the group acts on.
+    """
+
+    name: str
+    size: int
+    kind: str
+    over: tuple[str, ...]
+    members: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class WeightSpace:
+    """What is known of an architecture's weights; made by `weightspace.trace`, holds no weights.
+
+    Args:
+        parameters: name -> `ParameterSpec`, in state_dict order; floating buffers included.
+        atoms: name -> what is known of the atom.
+        sites, blocks: the plan of the parameter graph.
+        signature: digest of names, shapes, axes, operations and attributes.
+        operations: the normalised description of the computation, a line each.
+        keys: every key of the state_dict, in order.
+        tied: keys that share another key's tensor -> that key.
+    """
+
+    parameters: Mapping[str, ParameterSpec]
+    atoms: Mapping[str, AtomSpec]
+    sites: tuple[SitePlan, ...]
+    blocks: tuple[BlockPlan, ...]
+    signature: str
+    operations: tuple[str, ...]
+    keys: tuple[str, ...]
+    tied: Mapping[str, str] = field(default_factory=dict)
+
+    # --- symmetry
+
+    @cached_property
+    def _acting(self) -> dict[str, list[tuple[str, int]]]:
+        members: dict[str, list[tuple[str, int]]] = {}
+        for parameter, spec in self.parameters.items():
+            for dim, axis in enumerate(spec.axes):
+                for name in dict.fromkeys(atoms_of(axis)):
+                    if self.atoms[name].kind == FREE and self.atoms[name].size > 1:
+                        members.setdefault(name, []).append((parameter, dim))
+        return members
+
+    @cached_property
+    def group(self) -> PermutationGroup:
+        """The effective permutation group."""
+        return PermutationGroup(self.atoms, list(self._acting))
+
+    @cached_property
+    def groups(self) -> tuple[NeuronGroup, ...]:
+        """Neuron groups: name, size, kind, base, and the parameter dimensions that each acts on."""
+        return tuple(
+            NeuronGroup(name, spec.size, "fibre" if spec.over else "symmetric", spec.over, tuple(members))
+            for name, members in self._acting.items()
+            for spec in [self.atoms[name]]
+        )
+
+    @property
+    def log10_order(self) -> float:
+        """log10 of the order of the permutation group."""
+        return self.group.log10_order
+
+    @property
+    def frozen(self) -> dict[str, str]:
+        """Axis -> the operation that froze it; empty where every axis found its rule."""
+        return {name: spec.reason for name, spec in self.atoms.items() if spec.kind == "frozen"}
+
+    def identity(self) -> GroupElement:
+        """The element that moves nothing."""
+        return self.group.identity()
+
+    def random_element(self, generator: torch.Generator | None = None, n: int | None = None) -> GroupElement:
+        """Uniform over the group; with n a batch of elements, one per model of a stack."""
+        return self.group.random(generator, n)
+
+    def compose(self, g: GroupElement, h: GroupElement) -> GroupElement:
+        """The element that acts as h, then as g: `act(compose(g, h), s) == act(g, act(h, s))`."""
+        return self.group.compose(g, h)
+
+    def inverse(self, g: GroupElement) -> GroupElement:
+        """The element that takes g back."""
+        return self.group.inverse(g)
+
+    @cached_property
+    def _actions(self) -> dict[str, EntryAction]:
+        return {name: EntryAction(spec.axes, self.group) for name, spec in self.parameters.items()}
+
+    def act(self, g: GroupElement, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A new state_dict of the same function: every key, entries moved; differentiable.
+
+        Args:
+            g: one element, or a batch of n.
+            state_dict: of one network, or stacked tensors (n, ...) of n networks, moved model by model.
+
+        Raises:
+            StateDictError: a key is missing or unknown, a shape or the number of models does not fit.
+        """
+        stacked = check_state_dict(self, state_dict, models=g.n)
+        moved = {name: action(g, state_dict[name], stacked=stacked is not None) for name, action in self._actions.items()}
+        lead = () if g.n is None or stacked is not None else (g.n,)
+        result = {}
+        for key in self.keys:
+            known = moved.get(self.tied.get(key, key))
+            result[key] = state_dict[key].expand(*lead, *state_dict[key].shape) if known is None else known
+        return result
+
+    def verify(
+        self,
+        module: nn.Module,
+        *inputs: Any,
+        example_kwargs: Mapping[str, Any] | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        """Check the derived group on random weights; see `weightspace.symmetry.verify`."""
+        from weightspace.symmetry import verify
+
+        verify(self, module, *inputs, example_kwargs=example_kwargs, dtype=dtype)
+
+    # --- graphs
+
+    @cached_property
+    def layout(self) -> GraphLayout:
+        """Index tensors of the parameter graph, made once."""
+        return GraphLayout(self)
+
+    def to_graph(self, state_dict: Mapping[str, Tensor]) -> ParameterGraph:
+        """The parameter graph of one network.
+
+        Raises:
+            StateDictError: a key is missing or unknown, a shape is wrong, a value is not finite, tied keys differ.
+        """
+        if check_state_dict(self, state_dict, finite=True) is not None:
+            raise WeightspaceError("to_graph: found stacked tensors of several networks, wanted one state_dict; use to_graphs(stacked)")
+        return self.layout.graph(state_dict, ())
+
+    def to_graphs(self, stacked: Mapping[str, Tensor]) -> ParameterGraph:
+        """One graph with a leading model dimension for stacked tensors (B, ...); materialised, no view of them.
+
+        Raises:
+            StateDictError: as in `to_graph`.
+        """
+        models = check_state_dict(self, stacked, finite=True)
+        if models is None:
+            raise WeightspaceError("to_graphs: found one state_dict, wanted stacked tensors (B, ...); use to_graph(state_dict)")
+        return self.layout.graph(stacked, (models,))
+
+    def to_state_dict(self, graph: ParameterGraph, tied: str = "check") -> dict[str, Tensor]:
+        """The way back: every key, bit for bit, whatever the order of nodes and edges.
+
+        Args:
+            graph: of this space (one network, or a batch: then tensors are stacked).
+            tied: entries that lie on several edges must agree (`"check"`), or are averaged (`"mean"`, after an edit).
+
+        Raises:
+            StateDictError: the graph is of another space, an entry lies nowhere, or tied entries differ.
+        """
+        return self.layout.state_dict(graph, tied)
+
+    # --- text
+
+    def to_json(self) -> str:
+        """The space as JSON text."""
+        parameters = [[name, list(p.shape), [axis_to_json(a) for a in p.axes], p.role] for name, p in self.parameters.items()]
+        value = {
+            "format": FORMAT,
+            "signature": self.signature,
+            "parameters": parameters,
+            "atoms": {name: asdict(spec) for name, spec in self.atoms.items()},
+            "sites": [asdict(site) for site in self.sites],
+            "blocks": [asdict(block) for block in self.blocks],
+            "operations": self.operations,
+            "keys": self.keys,
+            "tied": dict(self.tied),
+        }
+        return json.dumps(value)
+
+    @classmethod
+    def from_json(cls, text: str) -> "WeightSpace":
+        """Inverse of `to_json`.
+
+        Raises:
+            WeightspaceError: the text is not a weight space of this format.
+        """
+        try:
+            value = json.loads(text)
+            if value["format"] != FORMAT:
+                raise WeightspaceError(f"from_json: found format {value['format']}, this version reads format {FORMAT}; trace the module again")
+            return _space_from(value)
+        except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
+            raise WeightspaceError(
+                f"from_json: the text is not a weight space ({type(error).__name__}: {error}); wanted what WeightSpace.to_json wrote"
+            ) from error
+
+    def describe(self) -> str:
+        """A table for people: parameters with their axes, groups, order, and what is frozen and why."""
+        total = sum(spec.numel for spec in self.parameters.values())
+        width = max([len(name) for name in self.parameters] + [9])
+        lines = [f"{len(self.parameters)} parameters, {total:,} entries, {len(self.groups)} neuron groups, log10 order {self.log10_order:.2f}"]
+        lines += [f"signature {self.signature}", "", f"{'parameter':{width}}  {'shape':16} {'role':16} axes"]
+        for name, spec in self.parameters.items():
+            axes = "  x  ".join(axis_text(axis) for axis in spec.axes) or "scalar"
+            lines.append(f"{name:{width}}  {'x'.join(map(str, spec.shape)):16} {spec.role:16} {axes}")
+        lines += ["", f"{'neuron group':{width}}  size  acts on"]
+        for group in self.groups:
+            over = f" (for each of {', '.join(group.over)})" if group.over else ""
+            lines.append(f"{group.name:{width}}  {group.size:<5} {', '.join(f'{p}[{d}]' for p, d in group.members)}{over}")
+        lines += ["", "frozen axes:" if self.frozen else "no axis is frozen"]
+        return "\n".join(lines + [f"  {name}: {reason}" for name, reason in self.frozen.items()])
+
+    def __repr__(self) -> str:
+        total = sum(spec.numel for spec in self.parameters.values())
+        return f"WeightSpace({len(self.parameters)} parameters, {total:,} entries, log10 order {self.log10_order:.2f}, {self.signature[:12]})"
+
+
+def _space_from(value: Mapping[str, Any]) -> WeightSpace:
+    def slot(fields: Mapping[str, Any]) -> Slot:
+        return Slot(fields["parameter"], fields["piece"], fields["role"], tuple(fields["dims"]))
+
+    def atom(fields: Mapping[str, Any]) -> AtomSpec:
+        return AtomSpec(**{**fields, "over": tuple(fields["over"])})
+
+    sites = tuple(SitePlan(s["name"], s["node_type"], tuple(s["atoms"]), tuple(map(slot, s["slots"]))) for s in value["sites"])
+    blocks = tuple(BlockPlan(**{**b, "slot": None if b["slot"] is None else slot(b["slot"])}) for b in value["blocks"])
+    parameters = {
+        name: ParameterSpec(tuple(shape), tuple(axis_from_json(axis) for axis in axes), role) for name, shape, axes, role in value["parameters"]
+    }
+    texts: Sequence[str] = value["operations"]
+    return WeightSpace(
+        parameters,
+        {name: atom(fields) for name, fields in value["atoms"].items()},
+        sites,
+        blocks,
+        value["signature"],
+        tuple(texts),
+        tuple(value["keys"]),
+        dict(value["tied"]),
+    )

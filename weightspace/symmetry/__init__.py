@@ -1,0 +1,5 @@
+"""What can be checked and done with a weight space's symmetry."""
+
+from weightspace.symmetry._verify import random_state, verify
+
+__all__ = ["random_state", "verify"]

@@ -1,0 +1,158 @@
+"""Verify a derived group on random weights, with a negative control.
+
+On given weights a check is blind: with fresh batch norms a group that forgets all of their vectors passes, and zero-initialised branches let
+anything pass. So every floating entry gets a random value (variances positive), in float64.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weightspace.errors import VerificationError
+from weightspace.group import GroupElement
+from weightspace.space import WeightSpace
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
+MOVED = 1e-6
+
+
+def random_state(space: WeightSpace, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """Random values for every floating entry, scaled so that signals neither vanish nor explode; variances positive."""
+    state = {}
+    for name, spec in space.parameters.items():
+        values = torch.randn(spec.shape, generator=generator, dtype=torch.float64)
+        if spec.role == "running_var":
+            values = torch.rand(spec.shape, generator=generator, dtype=torch.float64) + 0.5
+        elif spec.role == "norm_weight":
+            values = 1 + 0.3 * values
+        elif spec.role == "slope":
+            values = 0.25 + 0.1 * values
+        elif len(spec.shape) > 1:
+            values = values * 1.4 / max(1, prod(spec.shape[1:])) ** 0.5
+        else:
+            values = values * 0.5
+        state[name] = values.to(dtype)
+    return state
+
+
+def verify(
+    space: WeightSpace,
+    module: nn.Module,
+    *inputs: Any,
+    example_kwargs: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> None:
+    """Check that the group keeps the function, and that what is not in the group changes it.
+
+    Where the module cannot run in `dtype` (constants of its own in another), it runs in float32 at a tolerance of 1e-3.
+
+    Args:
+        space: of the module.
+        module: left as it is; it runs on random weights through `torch.func.functional_call`.
+        *inputs: example inputs; floating ones are replaced by random numbers of their shape.
+        example_kwargs: keyword arguments.
+        dtype: of the check.
+
+    Raises:
+        VerificationError: names the neuron group, its parameters and their operation.
+    """
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        run, dtype = _runner(space, module, inputs, dict(example_kwargs or {}), dtype, generator)
+        state = random_state(space, generator, dtype)
+        wanted = run(state)
+        if not all(bool(torch.isfinite(w).all()) for w in wanted):
+            raise VerificationError("verify: the module gives values that are not finite on random weights, so the check cannot tell; use verify=False")
+        element = space.random_element(generator)
+        if _difference(run(_apply(space, element, state)), wanted) > TOLERANCE[dtype]:
+            _blame(space, state, run=run, wanted=wanted, tolerance=TOLERANCE[dtype])
+        for group in space.groups:
+            _control(space, group.name, state, run=run, wanted=wanted)
+
+
+def _runner(
+    space: WeightSpace, module: nn.Module, inputs: Sequence[Any], options: dict[str, Any], dtype: torch.dtype, generator: torch.Generator
+) -> tuple[Callable[[Mapping[str, Tensor]], list[Tensor]], torch.dtype]:
+    from weightspace.runner import evaluation_call
+
+    def prepared(kind: torch.dtype) -> Callable[[Mapping[str, Tensor]], list[Tensor]]:
+        args, kwargs = torch.utils._pytree.tree_map(lambda x: _random_like(x, kind, generator), (tuple(inputs), options))
+        return lambda state: evaluation_call(module, _convert_rest(module, state, kind), args, kwargs)
+
+    first = prepared(dtype)
+    try:
+        first(random_state(space, torch.Generator().manual_seed(1), dtype))
+    except (RuntimeError, TypeError):
+        return prepared(torch.float32), torch.float32
+    return first, dtype
+
+
+def _random_like(value: Any, dtype: torch.dtype, generator: torch.Generator) -> Any:
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return torch.randn(value.shape, generator=generator, dtype=torch.float64).to(dtype)
+    return value.cpu() if isinstance(value, Tensor) else value
+
+
+def _convert_rest(module: nn.Module, state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Every parameter and buffer of the module in one dtype: those of the state as given, the others converted."""
+    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    rest = {name: t.detach().cpu().to(dtype) if t.is_floating_point() else t.cpu() for name, t in named.items() if name not in state}
+    return {**rest, **state}
+
+
+def _difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    pairs = [(f.double(), w.double()) for f, w in zip(found, wanted, strict=True) if w.numel()]
+    scale = max((float(w.abs().max()) for _, w in pairs), default=1.0) or 1.0
+    return max((float((f - w).abs().max()) for f, w in pairs), default=0.0) / scale
+
+
+def _apply(space: WeightSpace, element: GroupElement, state: Mapping[str, Tensor], only: str | None = None) -> dict[str, Tensor]:
+    actions = space._actions
+    return {name: actions[name](element, value, stacked=False) if only in (None, name) else value for name, value in state.items()}
+
+
+def _blame(
+    space: WeightSpace, state: Mapping[str, Tensor], *, run: Callable[[Mapping[str, Tensor]], list[Tensor]], wanted: Sequence[Tensor], tolerance: float
+) -> None:
+    for group in space.groups:
+        error = _difference(run(_apply(space, _cycle(space, group.name), state)), wanted)
+        if error > tolerance:
+            members = ", ".join(f"{parameter}[{dim}]" for parameter, dim in group.members)
+            lines = [line for line in space.operations if any(parameter in line for parameter, _ in group.members)]
+            raise VerificationError(
+                f"verify: permuting '{group.name}' (on {members}) changes the function by {error:.1e}, allowed {tolerance:.0e}. "
+                f"A rule is wrong; the operations that read it: {'; '.join(lines[:4])}"
+            )
+    raise VerificationError("verify: a random group element changes the function, though each neuron group alone keeps it; a fibre has the wrong base")
+
+
+def _cycle(space: WeightSpace, name: str) -> GroupElement:
+    """The element that shifts one neuron group by one, for every value of its base."""
+    element = space.identity()
+    shifted = {k: v.roll(1, -1) if k == name else v for k, v in element.permutations.items()}
+    return GroupElement(shifted)
+
+
+def _control(
+    space: WeightSpace, name: str, state: Mapping[str, Tensor], *, run: Callable[[Mapping[str, Tensor]], list[Tensor]], wanted: Sequence[Tensor]
+) -> None:
+    """A group's shift on one of its parameters alone is no symmetry: one of them must change the function.
+
+    Some change nothing by themselves (biases before a mean is subtracted, keys' biases), and groups of a dead branch never do.
+    """
+    group = next(g for g in space.groups if g.name == name)
+    parameters = sorted({parameter for parameter, _ in group.members}, key=lambda p: -space.parameters[p].numel)
+    if len(parameters) < 2:
+        return
+    element = _cycle(space, name)
+    if any(_difference(run(_apply(space, element, state, only=p)), wanted) > MOVED for p in parameters):
+        return
+    other = {p: v.flip(0) * 0.7 + 0.1 if p in parameters else v for p, v in state.items()}
+    if _difference(run(other), wanted) > MOVED:
+        raise VerificationError(
+            f"verify: permuting '{name}' on a single one of {', '.join(parameters)} changes nothing, so the check has no power here; "
+            "hand in other example inputs, or use verify=False"
+        )

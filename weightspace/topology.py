@@ -1,0 +1,229 @@
+"""From the plan of a parameter graph to its index tensors: which entry lies on which edge or node.
+
+A plan is small and speaks of axes; the tensors follow from it and from the parameters' axes. Positions, not names, tie the two together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weightspace.axes import FREE, AtomSpec, Axis, Piece, pieces
+from weightspace.graph import TAP_FEATURES
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One piece of one parameter, as it lies on edges or nodes.
+
+    Args:
+        parameter: its name.
+        piece: number among the products of its dimensions' pieces.
+        role: what it is to its operation.
+        dims: what each dimension is: `"target"`, `"source"`, `"kernel"` or `"tap"`.
+    """
+
+    parameter: str
+    piece: int
+    role: str
+    dims: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """A site: its nodes are the grid of its atoms, in row-major order."""
+
+    name: str
+    node_type: str
+    atoms: tuple[str, ...]
+    slots: tuple[Slot, ...] = ()
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """Edges from one site to another: with a slot the entries of a parameter, without one the pairs that agree on common atoms."""
+
+    name: str
+    source: int
+    target: int
+    edge_type: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    slot: Slot | None = None
+
+
+@dataclass(frozen=True)
+class NodeTensors:
+    """Index tensors of a site; address (n, K), index (n,), tap_position (K, 4)."""
+
+    address: Tensor
+    index: Tensor
+    roles: tuple[str, ...]
+    tap_position: Tensor
+
+
+@dataclass(frozen=True)
+class EdgeTensors:
+    """Index tensors of a block; edge_index (2, E) local to its two sites, address (E, K), tap_position (K, 4)."""
+
+    edge_index: Tensor
+    address: Tensor
+    tap_position: Tensor
+
+
+@dataclass(frozen=True)
+class _Coordinate:
+    dim: int
+    atom: str
+    size: int
+
+
+class Layout:
+    """Atoms and parameters of a space, as the index tensors need them.
+
+    Args:
+        atoms: name -> what is known of the atom.
+        parameters: name -> (axes, offset of its first entry).
+    """
+
+    def __init__(self, atoms: Mapping[str, AtomSpec], parameters: Mapping[str, tuple[tuple[Axis, ...], int]]) -> None:
+        self._atoms = atoms
+        self._parameters = parameters
+
+    def size_of(self, name: str) -> int:
+        """Number of elements of an atom."""
+        return self._atoms[name].size
+
+    def parameter_pieces(self, name: str) -> list[tuple[Piece, ...]]:
+        """Products of the pieces of a parameter's dimensions; a slot's `piece` counts them."""
+        axes, _ = self._parameters[name]
+        return list(product(*(pieces(axis, self.size_of) for axis in axes)))
+
+    def site(self, plan: SitePlan) -> NodeTensors:
+        """Addresses and indices of a site's nodes."""
+        sizes = [self.size_of(name) for name in plan.atoms]
+        count = prod(sizes)
+        found = [self._slot(slot, [plan.atoms]) for slot in plan.slots]
+        address = torch.cat([grid.reshape(count, -1) for grid, _ in found], dim=1) if found else torch.zeros(count, 0, dtype=torch.long)
+        positions = [position for _, position in found] or [torch.zeros(0, TAP_FEATURES)]
+        widths = [len(position) for position in positions]
+        roles = tuple(slot.role for slot, width in zip(plan.slots, widths, strict=False) for _ in range(width))
+        return NodeTensors(address, self._index(plan.atoms, sizes), roles, torch.cat(positions))
+
+    def _index(self, atoms: Sequence[str], sizes: Sequence[int]) -> Tensor:
+        """Position along the fixed atoms of a site, -1 where all of its atoms are free."""
+        fixed = [name for name in atoms if self._atoms[name].kind != FREE]
+        if atoms and not fixed:
+            return torch.full((prod(sizes),), -1)
+        index = torch.zeros([1] * len(sizes), dtype=torch.long)
+        for dim, name in enumerate(atoms):
+            if name in fixed:
+                shape = [1] * len(sizes)
+                shape[dim] = sizes[dim]
+                index = index * sizes[dim] + torch.arange(sizes[dim]).reshape(shape)
+        return index.expand(*sizes).reshape(-1).clone() if sizes else index.reshape(1)
+
+    def block(self, plan: BlockPlan, sites: Sequence[SitePlan]) -> EdgeTensors:
+        """Edges between two sites, sorted by target, then source."""
+        source, target = sites[plan.source].atoms, sites[plan.target].atoms
+        if plan.slot is None:
+            names = list(dict.fromkeys([*target, *source]))
+            grid = {name: number for number, name in enumerate(names)}
+            sizes = [self.size_of(name) for name in names]
+            rows = [_node_numbers([grid[n] for n in atoms], [self.size_of(n) for n in atoms], sizes) for atoms in (source, target)]
+            edge_index = torch.stack([row.reshape(-1) for row in rows])
+            return EdgeTensors(edge_index, torch.zeros(edge_index.shape[1], 0, dtype=torch.long), torch.zeros(0, TAP_FEATURES))
+        address, position = self._slot(plan.slot, [target, source])
+        shared = self._shared(plan.slot, [target, source])
+        own = [k for k, same in enumerate(shared) if same is None]
+        sizes = [self.size_of(n) for n in (*target, *(source[k] for k in own))]
+        dims = [len(target) + own.index(k) if same is None else same for k, same in enumerate(shared)]
+        rows = [_node_numbers(dims, [self.size_of(n) for n in source], sizes), _node_numbers(range(len(target)), sizes[: len(target)], sizes)]
+        edge_index = torch.stack([row.reshape(-1) for row in rows])
+        return EdgeTensors(edge_index, address.reshape(edge_index.shape[1], -1), position)
+
+    def _coordinates(self, slot: Slot) -> tuple[list[_Coordinate], tuple[Piece, ...]]:
+        combination = self.parameter_pieces(slot.parameter)[slot.piece]
+        return [_Coordinate(d, a, self.size_of(a)) for d, piece in enumerate(combination) for a in piece.atoms], combination
+
+    def _assign(self, slot: Slot, sites: Sequence[Sequence[str]]) -> list[list[int | None]]:
+        """For each site's atoms the number of the coordinate that they are, looked for in the dimensions of that side first."""
+        coordinates, _ = self._coordinates(slot)
+        result: list[list[int | None]] = []
+        for side, atoms in zip(("target", "source"), sites, strict=False):
+            mine: list[int | None] = []
+            for name in atoms:
+                fits = [i for i, c in enumerate(coordinates) if c.atom == name and i not in mine]
+                own = [i for i in fits if slot.dims[coordinates[i].dim] == side]
+                mine.append((own or fits or [None])[0])
+            result.append(mine)
+        return result
+
+    def _shared(self, slot: Slot, sites: Sequence[Sequence[str]]) -> list[int | None]:
+        """For each atom of the source the target's atom that is the same coordinate."""
+        target, source = self._assign(slot, sites)
+        names = list(sites[0])
+        result: list[int | None] = []
+        for name, number in zip(sites[1], source, strict=True):
+            if number is None:
+                result.append(names.index(name) if name in names else None)
+            else:
+                result.append(target.index(number) if number in target else None)
+        return result
+
+    def _slot(self, slot: Slot, sites: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
+        """Addresses on the grid (target atoms, further source atoms, taps), and the taps' positions."""
+        coordinates, combination = self._coordinates(slot)
+        address = self._addresses(slot.parameter, combination)
+        assigned = self._assign(slot, sites)
+        shared = self._shared(slot, sites) if len(sites) == 2 else []
+        nodes = list(zip(sites[0], assigned[0], strict=True))
+        if len(sites) == 2:
+            nodes += [pair for pair, same in zip(zip(sites[1], assigned[1], strict=True), shared, strict=True) if same is None]
+        used = [number for _, number in nodes if number is not None]
+        taps = [i for i in range(len(coordinates)) if i not in used]
+        address = address.permute(*used, *taps)
+        for dim, (_, number) in enumerate(nodes):
+            if number is None:
+                address = address.unsqueeze(dim)
+        sizes = [self.size_of(name) for name, _ in nodes]
+        address = address.expand(*sizes, *address.shape[len(nodes) :])
+        return address, self._tap_position([coordinates[i] for i in taps], slot.dims)
+
+    def _addresses(self, parameter: str, combination: Sequence[Piece]) -> Tensor:
+        axes, offset = self._parameters[parameter]
+        address = torch.full((), offset, dtype=torch.long)
+        stride = prod(sum(p.positions.numel() for p in pieces(axis, self.size_of)) for axis in axes)
+        for piece, axis in zip(combination, axes, strict=True):
+            stride //= sum(p.positions.numel() for p in pieces(axis, self.size_of))
+            address = address.reshape(*address.shape, *[1] * piece.positions.dim()) + piece.positions * stride
+        return address
+
+    def _tap_position(self, taps: Sequence[_Coordinate], dims: Sequence[str]) -> Tensor:
+        """Kernel taps by their offset from the centre, other taps by their position in [-1, 1]."""
+        sizes = [c.size for c in taps]
+        position = torch.zeros(*sizes, TAP_FEATURES)
+        position[..., -1] = 1.0 if "kernel" in dims else 0.0
+        for number, coordinate in enumerate(taps):
+            steps = torch.arange(coordinate.size, dtype=torch.float32) - (coordinate.size - 1) / 2
+            if dims[coordinate.dim] != "kernel":
+                steps = steps * 2 / max(coordinate.size - 1, 1)
+                position[..., -1] = 2.0
+            shape = [1] * len(sizes)
+            shape[number] = coordinate.size
+            column = min(number, TAP_FEATURES - 2)
+            position[..., column] += steps.reshape(shape) / 10.0 ** (number - column)
+        return position.reshape(-1, TAP_FEATURES)
+
+
+def _node_numbers(dims: Sequence[int], node_sizes: Sequence[int], sizes: Sequence[int]) -> Tensor:
+    """Row-major node number on a grid of which some dimensions are the node's coordinates."""
+    number = torch.zeros([1] * len(sizes), dtype=torch.long)
+    for dim, size in zip(dims, node_sizes, strict=True):
+        shape = [1] * len(sizes)
+        shape[dim] = size
+        number = number * size + torch.arange(size).reshape(shape)
+    return number.expand(*sizes)

@@ -1,0 +1,78 @@
+"""torch.export with the errors that people need, and the arguments of a call by name."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from weightspace.errors import TraceError
+
+
+def export(module: nn.Module, inputs: Sequence[Any], options: Mapping[str, Any] | None) -> torch.export.ExportedProgram:
+    """The module's graph in evaluation mode, not decomposed.
+
+    Raises:
+        TraceError: the module does not run on the example inputs, or torch.export cannot follow it.
+    """
+    options = dict(options or {})
+    with evaluation_mode(module):
+        _check_runs(module, inputs, options)
+        try:
+            return torch.export.export(module, tuple(inputs), options, strict=False)
+        except Exception as error:
+            raise TraceError(
+                f"trace: torch.export cannot follow {type(module).__name__}: {_first_line(error)}. Data-dependent control flow (if on a tensor's "
+                "value, .item()) and calls into other libraries cannot be traced; trace the part that holds the weights, or rewrite them with torch.where"
+            ) from error
+
+
+def _check_runs(module: nn.Module, inputs: Sequence[Any], options: Mapping[str, Any]) -> None:
+    shapes = ", ".join(str(tuple(x.shape)) if isinstance(x, torch.Tensor) else type(x).__name__ for x in (*inputs, *options.values()))
+    try:
+        with torch.no_grad():
+            module(*inputs, **options)
+    except Exception as error:
+        raise TraceError(
+            f"trace: {type(module).__name__} does not run on the example inputs ({shapes or 'none given'}): {_first_line(error)}. "
+            "Hand in inputs as the forward method wants them, e.g. ws.trace(module, torch.zeros(1, 3, 32, 32))"
+        ) from error
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Every submodule in evaluation mode, and back as it was."""
+    before = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in before.items():
+            part.training = training
+
+
+def named_arguments(node: torch.fx.Node) -> dict[str, Any]:
+    """Arguments by the names of the operation's schema, defaults filled in."""
+    schema = node.target._schema  # type: ignore[union-attr]
+    found: dict[str, Any] = {}
+    for position, argument in enumerate(schema.arguments):
+        if position < len(node.args):
+            found[argument.name] = node.args[position]
+        elif argument.name in node.kwargs:
+            found[argument.name] = node.kwargs[argument.name]
+        else:
+            found[argument.name] = argument.default_value if argument.has_default_value() else None
+    return found
+
+
+def module_path(node: torch.fx.Node) -> str:
+    """Path of the module that made the call."""
+    stack = node.meta.get("nn_module_stack") or {}
+    return list(stack.values())[-1][0] if stack else ""
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

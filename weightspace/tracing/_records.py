@@ -1,0 +1,73 @@
+"""What a traced operation leaves behind, in our own words: the input of the graph's planner and of the signature.
+
+Values are named by number, so that neither the names that torch.export gives nor its order of placeholders matter.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from weightspace.axes import Axis
+
+
+@dataclass
+class Value:
+    """A tensor of the computation.
+
+    Args:
+        number: counts the values in the order of their creation.
+        axes: one axis per dimension.
+        parameter: its name in the state_dict where it is a floating entry of it.
+        origin: `"parameter"`, `"input"`, `"constant"` or `"operation"`.
+        label: for inputs their number, for constants a digest of their content.
+    """
+
+    number: int
+    axes: list[Axis]
+    parameter: str | None = None
+    origin: str = "operation"
+    label: str = ""
+
+
+@dataclass
+class Use:
+    """A parameter's part in an operation.
+
+    Args:
+        dims: what each dimension of the parameter is to the operation: `"target"`, `"source"`, `"kernel"` or `"tap"`.
+    """
+
+    value: Value
+    role: str
+    dims: tuple[str, ...]
+
+
+@dataclass
+class Record:
+    """One operation.
+
+    Args:
+        kind: `"alias"` (a view: the same neurons), `"function"` (acts on each neuron alone), `"site"` (makes neurons of its own),
+            `"reduce"` (dimensions disappear), `"hub"` (an operation whose structure is not known).
+        op: name in our vocabulary.
+        attributes: of the operation, JSON values; those that change the function and are not visible in the axes.
+        inputs: values in the order of their arguments; each is tied to the output neuron by neuron.
+        output: the value that is made.
+        edge_type: of the structural edges from the inputs.
+        uses: parameters on edges and nodes.
+        source: the value that edge parameters are contracted with, and its dimension.
+        dim: the output's dimension that the operation is about (features, concatenated dimension).
+        scope: dimensions of the output over which the operation normalises, and the axis that tells the groups apart.
+    """
+
+    kind: str
+    op: str
+    output: Value
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[Value, ...] = ()
+    edge_type: str = ""
+    uses: tuple[Use, ...] = ()
+    source: tuple[Value, int] | None = None
+    dim: int | None = None
+    scope: tuple[tuple[int, ...], Axis] | None = None
+    where: str = ""

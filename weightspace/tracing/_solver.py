@@ -1,0 +1,253 @@
+"""The axis algebra: axes are unified lazily, atoms are refined into products and sums where operations ask for it.
+
+A union-find with refinement. An atom is unbound, or bound to another axis. Whatever cannot be unified is frozen with the operation as its
+reason: the group can only become too small, never wrong.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from weightspace.axes import FREE, UNIT, Atom, AtomSpec, Axis, Product, Sum, atoms_of, axis_size
+
+FROZEN = "frozen"
+
+
+@dataclass
+class _Variable:
+    size: int
+    kind: str
+    over: tuple[str, ...]
+    neuron: bool
+    reason: str
+    label: str = ""
+    bound: Axis | None = None
+
+
+class AxisSolver:
+    """Atoms, their bindings, and the two verbs `unify` and `freeze`."""
+
+    def __init__(self) -> None:
+        self._variables: dict[str, _Variable] = {}
+
+    def atom(self, size: int, *, kind: str = FREE, over: Sequence[str] = (), neuron: bool = False, reason: str = "", label: str = "") -> Axis:
+        """A new atom; an axis of size 1 needs none and is the unit."""
+        if size == 1:
+            return UNIT
+        name = f"a{len(self._variables)}"
+        self._variables[name] = _Variable(size, kind, tuple(over), neuron, reason, label)
+        return Atom(name)
+
+    def size(self, axis: Axis) -> int:
+        """Number of elements."""
+        return axis_size(axis, lambda name: self._variables[name].size)
+
+    def resolve(self, axis: Axis) -> Axis:
+        """Normal form under the bindings: nested products and sums flattened, units dropped, a leading sum distributed."""
+        if isinstance(axis, Atom):
+            bound = self._variables[axis.name].bound
+            return axis if bound is None else self.resolve(bound)
+        if isinstance(axis, Sum):
+            return _sum(self.resolve(term) for term in axis.terms)
+        return self._product([self.resolve(factor) for factor in axis.factors])
+
+    def _product(self, factors: Iterable[Axis]) -> Axis:
+        flat: list[Axis] = []
+        for factor in factors:
+            flat.extend(factor.factors if isinstance(factor, Product) else [factor])
+        if len(flat) > 1 and isinstance(flat[0], Sum):
+            return _sum(self._product([term, *flat[1:]]) for term in flat[0].terms)
+        return flat[0] if len(flat) == 1 else Product(tuple(flat))
+
+    def atoms(self, axis: Axis) -> list[str]:
+        """Names of the unbound atoms that an axis is made of."""
+        return list(dict.fromkeys(atoms_of(self.resolve(axis))))
+
+    def over(self, name: str) -> tuple[str, ...]:
+        """Unbound atoms on which an atom's permutation may depend."""
+        found: dict[str, None] = {}
+        for base in self._variables[name].over:
+            found.update(dict.fromkeys(self.atoms(Atom(base))))
+        return tuple(found)
+
+    def is_free(self, name: str) -> bool:
+        """Whether an atom may still be permuted."""
+        return self._variables[name].kind == FREE
+
+    def freeze(self, axis: Axis, reason: str, *, kind: str = FROZEN) -> None:
+        """Fix every free atom of an axis."""
+        for name in self.atoms(axis):
+            variable = self._variables[name]
+            if variable.kind == FREE:
+                variable.kind, variable.reason = kind, reason
+
+    def mark_neurons(self, axis: Axis) -> None:
+        """Say that an axis is one of neurons: a fixed single atom becomes indexed nodes, not taps."""
+        resolved = self.resolve(axis)
+        for term in resolved.terms if isinstance(resolved, Sum) else (resolved,):
+            if isinstance(term, Atom):
+                self._variables[term.name].neuron = True
+
+    def drop_fibres(self, name: str, base: Iterable[str]) -> None:
+        """Let the permutation of an atom no longer depend on the coordinates of `base`."""
+        gone = set(base)
+        self._variables[name].over = tuple(b for b in self.over(name) if b not in gone)
+
+    def unify(self, a: Axis, b: Axis, reason: str) -> bool:
+        """Make two axes one. Where that is impossible both are frozen, and the answer is False."""
+        a, b = self.resolve(a), self.resolve(b)
+        if a == b:
+            return True
+        if self.size(a) != self.size(b):
+            raise AssertionError(f"axes of {self.size(a)} and {self.size(b)} elements meet at {reason}")
+        if isinstance(a, Atom) or isinstance(b, Atom):
+            done = self._bind_either(a, b)
+        elif isinstance(a, Product) and isinstance(b, Product):
+            done = self._refine(a.factors, b.factors, self._split_factor, reason)
+        else:
+            terms = [axis.terms if isinstance(axis, Sum) else (axis,) for axis in (a, b)]
+            done = self._refine(*terms, self._split_term, reason)
+        if not done:
+            self.freeze(a, reason)
+            self.freeze(b, reason)
+        return done
+
+    def _refine(self, left: Sequence[Axis], right: Sequence[Axis], split, reason: str) -> bool:  # noqa: ANN001
+        """Walk two lists of parts from the left, splitting the larger part; later parts are resolved anew after each step."""
+        for number, (x, y) in enumerate(zip(left, right, strict=False)):
+            x, y = self.resolve(x), self.resolve(y)
+            small, large = sorted((self.size(x), self.size(y)))
+            if small == large:
+                if not self.unify(x, y, reason):
+                    return False
+                continue
+            if not split(x if self.size(x) == large else y, small):
+                return False
+            both = [Product(tuple(parts)) if split == self._split_factor else Sum(tuple(parts)) for parts in (left[number:], right[number:])]
+            return self.unify(both[0], both[1], reason)
+        return True
+
+    def _bind_either(self, a: Axis, b: Axis) -> bool:
+        if isinstance(a, Atom) and isinstance(b, Atom) and not self.is_free(a.name) and self.is_free(b.name):
+            a, b = b, a
+        return self._bind(a, b) if isinstance(a, Atom) else self._bind(b, a)  # type: ignore[arg-type]
+
+    def _bind(self, atom: Atom, axis: Axis) -> bool:
+        variable, names = self._variables[atom.name], self.atoms(axis)
+        allowed = {*names, *self.over(atom.name)}
+        tangled = atom.name in names or any(atom.name in self.over(name) for name in names) or set(self.over(atom.name)) & set(names)
+        if tangled:
+            return False
+        if variable.kind != FREE:
+            self.freeze(axis, variable.reason, kind=variable.kind)
+        elif isinstance(axis, Atom) and not self._variables[axis.name].label:
+            self._variables[axis.name].label = variable.label
+        for name in names:
+            self._variables[name].over = tuple(base for base in self.over(name) if base in allowed)
+        if isinstance(axis, Atom):
+            self._variables[axis.name].neuron |= variable.neuron
+        self._bind_now(atom.name, axis)
+        return True
+
+    def _bind_now(self, name: str, axis: Axis) -> None:
+        if isinstance(axis, Sum):
+            for other in self._variables:
+                if name in self._variables[other].over:
+                    self.drop_fibres(other, [name])
+        self._variables[name].bound = axis
+
+    def split(self, axis: Axis, size: int) -> tuple[Axis, Axis] | None:
+        """Read an atom as a product of an axis of `size` elements and the rest; the rest is a fibre over the first."""
+        axis = self.resolve(axis)
+        if not isinstance(axis, Atom) or self._variables[axis.name].size % size:
+            return None
+        variable = self._variables[axis.name]
+        like = {"kind": variable.kind, "reason": variable.reason}
+        first = self.atom(size, over=self.over(axis.name), label=f"{variable.label}/0", **like)
+        over = (*self.over(axis.name), *atoms_of(first))
+        second = self.atom(variable.size // size, over=over, label=f"{variable.label}/1", **like)
+        self._bind_now(axis.name, Product((first, second)))
+        return first, second
+
+    def _split_factor(self, axis: Axis, size: int) -> bool:
+        return self.split(axis, size) is not None
+
+    def _split_term(self, axis: Axis, size: int) -> bool:
+        """Cut a term of a sum behind its first `size` elements."""
+        if isinstance(axis, Product):
+            rest = Product(axis.factors[1:])
+            width = self.size(rest)
+            depends = any(set(atoms_of(axis.factors[0])) & set(self.over(name)) for name in atoms_of(rest))
+            return not depends and size % width == 0 and self._split_term(axis.factors[0], size // width)
+        if not isinstance(axis, Atom):
+            return False
+        variable = self._variables[axis.name]
+        like = {"kind": variable.kind, "reason": variable.reason, "over": self.over(axis.name), "neuron": variable.neuron}
+        self._bind_now(axis.name, Sum((self.atom(size, **like), self.atom(variable.size - size, **like))))
+        return True
+
+    def reshape(self, axes: Sequence[Axis], sizes: Sequence[int]) -> list[Axis] | None:
+        """The axes of a row-major reshape, atoms refined where a new dimension ends inside them; None where that is impossible."""
+        whole = self.resolve(Product(tuple(axes)))
+        todo = list(whole.factors) if isinstance(whole, Product) else [whole]
+        if any(isinstance(factor, Sum) for factor in (self.resolve(axis) for axis in axes)):
+            todo = [f for axis in map(self.resolve, axes) for f in (axis.factors if isinstance(axis, Product) else (axis,))]
+        result: list[Axis] = []
+        for size in sizes:
+            taken: list[Axis] = []
+            while (missing := size // self.size(Product(tuple(taken)))) > 1:
+                head = self.resolve(todo[0])
+                if isinstance(head, Product):
+                    todo[:1] = head.factors
+                    continue
+                step = self.size(head)
+                if missing % step == 0:
+                    taken.append(todo.pop(0))
+                    continue
+                parts = self.split(todo[0], missing) if step % missing == 0 else None
+                if parts is None:
+                    return None
+                todo[:1] = parts
+            result.append(self.resolve(Product(tuple(taken))))
+        return result
+
+    def settle_fibres(self, tensors: Iterable[Sequence[Axis]]) -> None:
+        """A fibre stands in every tensor beside its base, or its permutation does not depend on it.
+
+        The base is looked for in the fibre's own dimension first; where it is missing, or stands in several other dimensions, the fibre
+        becomes independent of it.
+        """
+        tensors = [[self.atoms_with_repeats(axis) for axis in axes] for axes in tensors]
+        changed = True
+        while changed:
+            changed = False
+            for dims in tensors:
+                for number, dim in enumerate(dims):
+                    for name in dim:
+                        gone = [base for base in self.over(name) if not _has_one_base(dims, number, base)]
+                        if gone:
+                            self.drop_fibres(name, gone)
+                            changed = True
+
+    def atoms_with_repeats(self, axis: Axis) -> list[str]:
+        """Names of the unbound atoms of an axis, in order."""
+        return list(atoms_of(self.resolve(axis)))
+
+    def spec(self, name: str) -> AtomSpec:
+        """What is known of an unbound atom."""
+        variable = self._variables[name]
+        over = self.over(name) if variable.kind == FREE else ()
+        neuron = variable.neuron or variable.kind == FREE
+        return AtomSpec(variable.size, variable.kind, over, neuron, variable.reason, "" if variable.kind == FREE else variable.label)
+
+
+def _has_one_base(dims: Sequence[Sequence[str]], number: int, base: str) -> bool:
+    if base in dims[number]:
+        return dims[number].count(base) == 1
+    return sum(dim.count(base) for dim in dims) == 1
+
+
+def _sum(terms: Iterable[Axis]) -> Axis:
+    flat: list[Axis] = []
+    for term in terms:
+        flat.extend(term.terms if isinstance(term, Sum) else [term])
+    return flat[0] if len(flat) == 1 else Sum(tuple(flat))
