@@ -1,6 +1,20 @@
 """The table of rooms: who may import whom. The one place to edit when a room is added."""
 
-LEVEL_0 = frozenset({"errors", "vocabulary", "axes", "topology", "group", "graph", "space", "runner", "pretrained"})
+LEVEL_0 = frozenset(
+    {
+        "errors",
+        "vocabulary",
+        "axes",
+        "topology",
+        "conversion",
+        "factory",
+        "group",
+        "graph",
+        "space",
+        "runner",
+        "pretrained",
+    }
+)
 LEVEL_1 = {
     "symmetry": frozenset(),
     "tracing": frozenset({"symmetry"}),

@@ -1,0 +1,239 @@
+"""The `weightspace` command: reads the command line and hands over; what a command does stands in another room.
+
+Help pages come from the parsers below, which need the standard library only; rooms are imported when a command runs.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from weightspace import __version__
+from weightspace.errors import WeightspaceError
+
+LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
+COMMANDS = ("demo", "trace", "zoo", "zoo train", "zoo import", "zoo info", *LIGHTNING_COMMANDS, "bench", "report")
+
+_Format = argparse.RawDescriptionHelpFormatter
+Runner = Callable[[argparse.Namespace], None]
+
+LIGHTNING_PAGE = """\
+examples, with CONFIG for experiments/configs/accuracy.yaml:
+  weightspace fit --config CONFIG --data.path runs/zoo
+  weightspace fit --config CONFIG --data.path runs/zoo --trainer.max_epochs 50 --seed_everything 1
+  weightspace fit --config CONFIG --data.path runs/zoo --ckpt_path runs/fit/checkpoints/last.ckpt
+  weightspace test --config CONFIG --data.path runs/zoo --ckpt_path runs/fit/checkpoints/best.ckpt
+
+The configuration is a YAML file with the sections data, model and trainer; every value can be given on the command
+line too. `weightspace fit --help-all` lists every key (it loads torch and lightning, and takes some seconds)."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the command line without the program's name; `sys.argv` by default.
+
+    Returns:
+        The exit code: 0 done, 1 an error that the message explains, 2 a command line that nothing understands.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if _is_for_lightning(words):
+            return _lightning(words)
+        arguments = _parser().parse_args(words)
+        arguments.run(arguments)
+        return 0
+    except WeightspaceError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+
+
+def _is_for_lightning(words: Sequence[str]) -> bool:
+    if not words or words[0] not in LIGHTNING_COMMANDS:
+        return False
+    return not {"--help", "-h", "--module"} & set(words)
+
+
+def _lightning(words: Sequence[str]) -> int:
+    from weightspace.tasks import run_lightning
+
+    print(run_lightning(["--help" if word == "--help-all" else word for word in words]))
+    return 0
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from weightspace.demo import run_demo
+
+    run_demo(
+        arguments.out,
+        networks=arguments.networks,
+        seed=arguments.seed,
+        data=arguments.data,
+        data_root=arguments.data_root,
+        progress=not arguments.no_progress,
+        tell=print,
+    )
+
+
+def _trace(arguments: argparse.Namespace) -> None:
+    from weightspace.factory import example_inputs, module_from
+    from weightspace.tracing import trace
+
+    space = trace(module_from(arguments.module), *example_inputs(arguments.input))
+    print(space.describe())
+    if arguments.json:
+        arguments.json.write_text(space.to_json())
+
+
+def _zoo_train(arguments: argparse.Namespace) -> None:
+    from weightspace.zoo import train_zoo
+
+    train_zoo(arguments.dest, networks=arguments.networks, seed=arguments.seed, data=arguments.data)
+
+
+def _zoo_import(arguments: argparse.Namespace) -> None:
+    from weightspace.zoo import import_checkpoints
+
+    import_checkpoints(arguments.source, arguments.dest, module=arguments.module, attributes=arguments.attributes)
+
+
+def _zoo_info(arguments: argparse.Namespace) -> None:
+    from weightspace.zoo import Zoo
+
+    print(Zoo(arguments.zoo).describe())
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from weightspace.tasks import predict_network
+
+    print(predict_network(arguments.checkpoint, arguments.module, model=arguments.model, inputs=arguments.input))
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from weightspace.demo import run_benchmarks
+
+    run_benchmarks(arguments.folder, smoke=arguments.smoke, tell=print)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from weightspace.reports import build_report
+
+    print(build_report(arguments.folder))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="weightspace",
+        description="Learning on neural-network weights: networks become graphs, metanets read or edit them.",
+        epilog="`weightspace COMMAND --help` says more about a command.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"weightspace {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(commands)
+    _add_trace(commands)
+    _add_zoo(commands)
+    _add_lightning(commands, "fit", "train a metanet on a zoo")
+    _add_lightning(commands, "validate", "score a trained metanet on the validation networks")
+    _add_lightning(commands, "test", "score a trained metanet on the test networks, with intervals")
+    _add_predict(commands)
+    _add_bench(commands)
+    _add_report(commands)
+    return parser
+
+
+class _Commands(Protocol):
+    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser: ...
+
+
+def _command(commands: _Commands, name: str, text: str, run: Runner | None) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False, formatter_class=_Format
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_demo(commands: _Commands) -> None:
+    parser = _command(commands, "demo", "from a trained zoo to a metanet's report, in a few minutes", _demo)
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder; run again, it goes on from there")
+    parser.add_argument("--networks", type=int, default=600, help="size of the zoo")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--data", default="digits", help="images that the networks are trained on: digits or mnist")
+    parser.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bars")
+
+
+def _add_trace(commands: _Commands) -> None:
+    parser = _command(
+        commands, "trace", "show a module's weight space: parameters, neuron groups, what is frozen", _trace
+    )
+    parser.add_argument("module", help="package.module:factory, callable without arguments")
+    parser.add_argument(
+        "--input", action="append", required=True, metavar="SHAPE", help="e.g. 1,1,28,28; once per input"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the weight space there")
+
+
+def _add_zoo(commands: _Commands) -> None:
+    parser = commands.add_parser("zoo", help="train, import or describe a zoo of networks", allow_abbrev=False)
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    train = _command(actions, "train", "train a zoo of networks on images; run again, it goes on", _zoo_train)
+    train.add_argument("dest", type=Path, help="folder of the zoo")
+    train.add_argument("--networks", type=int, default=600)
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--data", default="digits", help="digits or mnist")
+    train.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
+    train.add_argument("--no-progress", action="store_true", help="no progress bars")
+    load = _command(actions, "import", "make a zoo of a folder of checkpoints (.pt .pth .th .safetensors)", _zoo_import)
+    load.add_argument("source", type=Path, help="folder of checkpoints")
+    load.add_argument("dest", type=Path, help="folder of the zoo")
+    load.add_argument("--module", required=True, help="package.module:factory of their architecture")
+    load.add_argument("--input", action="append", required=True, metavar="SHAPE", help="e.g. 1,3,32,32; once per input")
+    load.add_argument(
+        "--attributes", type=Path, metavar="FILE", help="CSV with a column `file` and what is known of each network"
+    )
+    info = _command(actions, "info", "describe a zoo: architectures, sizes, attributes", _zoo_info)
+    info.add_argument("zoo", type=Path)
+
+
+def _add_lightning(commands: _Commands, name: str, text: str) -> None:
+    parser = _command(commands, name, text, None)
+    parser.epilog = LIGHTNING_PAGE
+    parser.add_argument("--config", metavar="FILE", help="YAML configuration")
+    parser.add_argument("--ckpt_path", metavar="FILE", help="checkpoint to go on from, or to score")
+    parser.add_argument(
+        "--SECTION.KEY", metavar="VALUE", help="any value of the configuration, e.g. --data.path runs/zoo"
+    )
+    parser.add_argument("--help-all", action="store_true", help="every key")
+
+
+def _add_predict(commands: _Commands) -> None:
+    parser = _command(commands, "predict", "predict the accuracy of one network of yours", _predict)
+    parser.add_argument("checkpoint", type=Path, help="its checkpoint: .pt, .pth, .th or .safetensors")
+    parser.add_argument("--module", required=True, help="package.module:factory of its architecture")
+    parser.add_argument("--model", type=Path, required=True, help="folder of a saved metanet, e.g. runs/demo/fit/model")
+    parser.add_argument(
+        "--input", action="append", required=True, metavar="SHAPE", help="e.g. 1,1,28,28; once per input"
+    )
+    parser.epilog = "With --config instead, predictions for the test networks of a zoo: see `weightspace fit --help`."
+
+
+def _add_bench(commands: _Commands) -> None:
+    parser = _command(commands, "bench", "run the speed comparisons of experiments/benchmarks", _bench)
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("experiments/benchmarks"))
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, in seconds")
+
+
+def _add_report(commands: _Commands) -> None:
+    parser = _command(commands, "report", "rebuild report.html of a finished demo or test", _report)
+    parser.add_argument("folder", type=Path, help="holds results.json")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""A module named in text: `package.module:factory`, as the command line and zoo imports take it."""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from weightspace.errors import ConfigurationError
+
+
+def module_from(text: str) -> nn.Module:
+    """Import and call a factory without arguments; the working directory is searched too.
+
+    Args:
+        text: `package.module:factory`; the factory is a function or class that returns a `torch.nn.Module`.
+
+    Raises:
+        ConfigurationError: the text, the import, the name or what the factory returns is not what it should be.
+
+    Example:
+        >>> module_from("torch.nn:Identity")
+        Identity()
+    """
+    package, colon, name = text.partition(":")
+    if not (package and colon and name):
+        raise ConfigurationError(f"module: found {text!r}, wanted package.module:factory, e.g. mynets.resnet:resnet20")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"module: cannot import {package!r} of {text!r} ({error}); run where it can be imported, or install it"
+        ) from error
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        raise ConfigurationError(f"module: {package!r} has no factory {name!r}; {_near(name, vars(module))}")
+    try:
+        result = factory()
+    except TypeError as error:
+        raise ConfigurationError(
+            f"module: {text} must be callable without arguments ({error}); wrap it in a function"
+        ) from error
+    if not isinstance(result, nn.Module):
+        raise ConfigurationError(f"module: {text} returned a {type(result).__name__}, wanted a torch.nn.Module")
+    return result
+
+
+def example_inputs(texts: Sequence[str]) -> tuple[Tensor, ...]:
+    """Example inputs of the given shapes, random numbers from a fixed seed.
+
+    Args:
+        texts: one shape per input, e.g. `"1,1,28,28"`.
+
+    Raises:
+        ConfigurationError: a text that is no shape.
+
+    Example:
+        >>> [x.shape for x in example_inputs(["1,1,28,28"])]
+        [torch.Size([1, 1, 28, 28])]
+    """
+    generator = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(_shape(text), generator=generator) for text in texts)
+
+
+def _shape(text: str) -> list[int]:
+    try:
+        shape = [int(size) for size in text.split(",")]
+    except ValueError:
+        shape = []
+    if not shape or min(shape) < 1:
+        raise ConfigurationError(f"input: found {text!r}, wanted a shape of positive numbers, e.g. 1,1,28,28")
+    return shape
+
+
+def _near(name: str, names: dict[str, object]) -> str:
+    close = difflib.get_close_matches(name, [n for n in names if not n.startswith("_")])
+    return f"did you mean {', '.join(close)}?" if close else "check the name"
