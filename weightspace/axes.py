@@ -121,7 +121,7 @@ def pieces(axis: Axis, size_of: Callable[[str], int]) -> tuple[Piece, ...]:
 def _product_piece(choice: tuple[Piece, ...], sizes: list[int]) -> Piece:
     positions = torch.zeros((), dtype=torch.long)
     for piece, size in zip(choice, sizes, strict=True):
-        grid = positions.reshape(*positions.shape, *[1] * piece.positions.dim())
+        grid = positions.reshape((*positions.shape, *[1] * piece.positions.dim()))
         positions = grid * size + piece.positions
     return Piece(tuple(name for piece in choice for name in piece.atoms), positions)
 

@@ -124,7 +124,7 @@ class Layout:
                 shape = [1] * len(sizes)
                 shape[dim] = sizes[dim]
                 index = index * sizes[dim] + torch.arange(sizes[dim]).reshape(shape)
-        return index.expand(*sizes).reshape(-1).clone() if sizes else index.reshape(1)
+        return index.expand(tuple(sizes)).reshape(-1).clone() if sizes else index.reshape(1)
 
     def block(self, plan: BlockPlan, sites: Sequence[SitePlan]) -> EdgeTensors:
         """Edges between two sites, sorted by target, then source."""
@@ -185,12 +185,12 @@ class Layout:
             nodes += [pair for pair, same in zip(zip(sites[1], assigned[1], strict=True), shared, strict=True) if same is None]
         used = [number for _, number in nodes if number is not None]
         taps = [i for i in range(len(coordinates)) if i not in used]
-        address = address.permute(*used, *taps)
+        address = address.permute((*used, *taps))
         for dim, (_, number) in enumerate(nodes):
             if number is None:
                 address = address.unsqueeze(dim)
         sizes = [self.size_of(name) for name, _ in nodes]
-        address = address.expand(*sizes, *address.shape[len(nodes) :])
+        address = address.expand((*sizes, *address.shape[len(nodes) :]))
         return address, self._tap_position([coordinates[i] for i in taps], slot.dims)
 
     def _addresses(self, parameter: str, combination: Sequence[Piece]) -> Tensor:
@@ -199,13 +199,13 @@ class Layout:
         stride = prod(sum(p.positions.numel() for p in pieces(axis, self.size_of)) for axis in axes)
         for piece, axis in zip(combination, axes, strict=True):
             stride //= sum(p.positions.numel() for p in pieces(axis, self.size_of))
-            address = address.reshape(*address.shape, *[1] * piece.positions.dim()) + piece.positions * stride
+            address = address.reshape((*address.shape, *[1] * piece.positions.dim())) + piece.positions * stride
         return address
 
     def _tap_position(self, taps: Sequence[_Coordinate], dims: Sequence[str]) -> Tensor:
         """Kernel taps by their offset from the centre, other taps by their position in [-1, 1]."""
         sizes = [c.size for c in taps]
-        position = torch.zeros(*sizes, TAP_FEATURES)
+        position = torch.zeros((*sizes, TAP_FEATURES))
         position[..., -1] = 1.0 if "kernel" in dims else 0.0
         for number, coordinate in enumerate(taps):
             steps = torch.arange(coordinate.size, dtype=torch.float32) - (coordinate.size - 1) / 2
@@ -226,4 +226,4 @@ def _node_numbers(dims: Sequence[int], node_sizes: Sequence[int], sizes: Sequenc
         shape = [1] * len(sizes)
         shape[dim] = size
         number = number * size + torch.arange(size).reshape(shape)
-    return number.expand(*sizes)
+    return number.expand(tuple(sizes))

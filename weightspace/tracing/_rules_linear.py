@@ -15,6 +15,8 @@ def linear(call: Call) -> list[Axis] | None:
     call.unify(weight.axes[1], x.axes[-1])
     if bias is not None:
         call.unify(bias.axes[0], weight.axes[0])
+    for axis in weight.axes:
+        call.solver.keep_apart(axis, x.axes[:-1])
     axes = [*x.axes[:-1], weight.axes[0]]
     if not call.parameters_are(weight, bias):
         return call.hub("matmul", axes=axes, inputs=[value for value in (x, weight, bias) if value is not None])
@@ -37,6 +39,8 @@ def convolution(call: Call) -> list[Axis] | None:
         return None
     if bias is not None:
         call.unify(bias.axes[0], weight.axes[0])
+    for axis in weight.axes[:2]:
+        call.solver.keep_apart(axis, [*x.axes[:dim], *x.axes[dim + 1 :]])
     call.solver.mark_neurons(x.axes[dim])
     call.solver.mark_neurons(weight.axes[0])
     axes = [*x.axes[:dim], weight.axes[0], *call.fixed(call.shape[dim + 1 :])]

@@ -28,6 +28,7 @@ class AxisSolver:
 
     def __init__(self) -> None:
         self._variables: dict[str, _Variable] = {}
+        self._apart: list[tuple[Axis, tuple[Axis, ...]]] = []
 
     def atom(self, size: int, *, kind: str = FREE, over: Sequence[str] = (), neuron: bool = False, reason: str = "", label: str = "") -> Axis:
         """A new atom; an axis of size 1 needs none and is the unit."""
@@ -63,11 +64,27 @@ class AxisSolver:
         return list(dict.fromkeys(atoms_of(self.resolve(axis))))
 
     def over(self, name: str) -> tuple[str, ...]:
-        """Unbound atoms on which an atom's permutation may depend."""
+        """Unbound atoms on which an atom's permutation may depend; a base that became a sum is none."""
         found: dict[str, None] = {}
-        for base in self._variables[name].over:
-            found.update(dict.fromkeys(self.atoms(Atom(base))))
+        for base in map(self.resolve, map(Atom, self._variables[name].over)):
+            if not _holds_sum(base):
+                found.update(dict.fromkeys(atoms_of(base)))
         return tuple(found)
+
+    def _bases(self, name: str) -> set[str]:
+        """Bases of an atom, of its bases, and so on."""
+        found: set[str] = set()
+        todo = list(self.over(name))
+        while todo:
+            base = todo.pop()
+            if base not in found:
+                found.add(base)
+                todo += self.over(base)
+        return found
+
+    def keep_apart(self, axis: Axis, others: Iterable[Axis]) -> None:
+        """The permutation of an axis must not depend on coordinates along `others`, whatever is unified later."""
+        self._apart.append((axis, tuple(others)))
 
     def is_free(self, name: str) -> bool:
         """Whether an atom may still be permuted."""
@@ -87,10 +104,9 @@ class AxisSolver:
             if isinstance(term, Atom):
                 self._variables[term.name].neuron = True
 
-    def drop_fibres(self, name: str, base: Iterable[str]) -> None:
-        """Let the permutation of an atom no longer depend on the coordinates of `base`."""
-        gone = set(base)
-        self._variables[name].over = tuple(b for b in self.over(name) if b not in gone)
+    def _drop(self, name: str, gone: Iterable[str]) -> None:
+        gone = set(gone)
+        self._variables[name].over = tuple(base for base in self.over(name) if base not in gone)
 
     def unify(self, a: Axis, b: Axis, reason: str) -> bool:
         """Make two axes one. Where that is impossible both are frozen, and the answer is False."""
@@ -133,27 +149,19 @@ class AxisSolver:
 
     def _bind(self, atom: Atom, axis: Axis) -> bool:
         variable, names = self._variables[atom.name], self.atoms(axis)
-        allowed = {*names, *self.over(atom.name)}
-        tangled = atom.name in names or any(atom.name in self.over(name) for name in names) or set(self.over(atom.name)) & set(names)
-        if tangled:
+        if atom.name in names or any(atom.name in self._bases(name) for name in names) or self._bases(atom.name) & set(names):
             return False
         if variable.kind != FREE:
             self.freeze(axis, variable.reason, kind=variable.kind)
         elif isinstance(axis, Atom) and not self._variables[axis.name].label:
             self._variables[axis.name].label = variable.label
         for name in names:
-            self._variables[name].over = tuple(base for base in self.over(name) if base in allowed)
+            more = [base for base in self.over(atom.name) if name not in self._bases(base)]
+            self._variables[name].over = tuple(dict.fromkeys((*self.over(name), *more)))
         if isinstance(axis, Atom):
             self._variables[axis.name].neuron |= variable.neuron
-        self._bind_now(atom.name, axis)
+        variable.bound = axis
         return True
-
-    def _bind_now(self, name: str, axis: Axis) -> None:
-        if isinstance(axis, Sum):
-            for other in self._variables:
-                if name in self._variables[other].over:
-                    self.drop_fibres(other, [name])
-        self._variables[name].bound = axis
 
     def split(self, axis: Axis, size: int) -> tuple[Axis, Axis] | None:
         """Read an atom as a product of an axis of `size` elements and the rest; the rest is a fibre over the first."""
@@ -165,7 +173,7 @@ class AxisSolver:
         first = self.atom(size, over=self.over(axis.name), label=f"{variable.label}/0", **like)
         over = (*self.over(axis.name), *atoms_of(first))
         second = self.atom(variable.size // size, over=over, label=f"{variable.label}/1", **like)
-        self._bind_now(axis.name, Product((first, second)))
+        variable.bound = Product((first, second))
         return first, second
 
     def _split_factor(self, axis: Axis, size: int) -> bool:
@@ -182,7 +190,7 @@ class AxisSolver:
             return False
         variable = self._variables[axis.name]
         like = {"kind": variable.kind, "reason": variable.reason, "over": self.over(axis.name), "neuron": variable.neuron}
-        self._bind_now(axis.name, Sum((self.atom(size, **like), self.atom(variable.size - size, **like))))
+        variable.bound = Sum((self.atom(size, **like), self.atom(variable.size - size, **like)))
         return True
 
     def reshape(self, axes: Sequence[Axis], sizes: Sequence[int]) -> list[Axis] | None:
@@ -213,24 +221,23 @@ class AxisSolver:
     def settle_fibres(self, tensors: Iterable[Sequence[Axis]]) -> None:
         """A fibre stands in every tensor beside its base, or its permutation does not depend on it.
 
-        The base is looked for in the fibre's own dimension first; where it is missing, or stands in several other dimensions, the fibre
-        becomes independent of it.
+        Unified atoms may depend on whatever either of them may depend on; here that is cut down to what is true of every tensor. The base is
+        looked for in the fibre's own dimension first; where it is missing, or stands in several other dimensions, the fibre becomes
+        independent of it.
         """
-        tensors = [[self.atoms_with_repeats(axis) for axis in axes] for axes in tensors]
+        for axis, others in self._apart:
+            for name in self.atoms(axis):
+                self._drop(name, [atom for other in others for atom in self.atoms(other)])
+        found = [[list(atoms_of(self.resolve(axis))) for axis in axes] for axes in tensors]
         changed = True
         while changed:
             changed = False
-            for dims in tensors:
+            for dims in found:
                 for number, dim in enumerate(dims):
                     for name in dim:
                         gone = [base for base in self.over(name) if not _has_one_base(dims, number, base)]
-                        if gone:
-                            self.drop_fibres(name, gone)
-                            changed = True
-
-    def atoms_with_repeats(self, axis: Axis) -> list[str]:
-        """Names of the unbound atoms of an axis, in order."""
-        return list(atoms_of(self.resolve(axis)))
+                        self._drop(name, gone)
+                        changed |= bool(gone)
 
     def spec(self, name: str) -> AtomSpec:
         """What is known of an unbound atom."""
@@ -238,6 +245,10 @@ class AxisSolver:
         over = self.over(name) if variable.kind == FREE else ()
         neuron = variable.neuron or variable.kind == FREE
         return AtomSpec(variable.size, variable.kind, over, neuron, variable.reason, "" if variable.kind == FREE else variable.label)
+
+
+def _holds_sum(axis: Axis) -> bool:
+    return isinstance(axis, Sum) or isinstance(axis, Product) and any(map(_holds_sum, axis.factors))
 
 
 def _has_one_base(dims: Sequence[Sequence[str]], number: int, base: str) -> bool:
