@@ -17,7 +17,7 @@ def results(seed: int = 0) -> dict:
     target = rng.uniform(size=20)
     architecture = rng.choice(["cnn", "mlp"], 20).tolist()
     row = {
-        "tau": [0.8, 0.7, 0.9],
+        "kendall_tau": [0.8, 0.7, 0.9],
         "spearman": [0.9, 0.8, 0.95],
         "r2": [0.8, 0.7, 0.9],
         "mae": [0.1, 0.05, 0.2],
@@ -33,10 +33,10 @@ def results(seed: int = 0) -> dict:
             "predictions": {"GMN": (target + 0.1).tolist()},
         },
         "table": [
-            {"name": "mean", **row, "tau": [0, 0, 0], "difference": [0.8, 0.7, 0.9]},
+            {"name": "mean", **row, "kendall_tau": [0, 0, 0], "difference": [0.8, 0.7, 0.9]},
             {"name": "GMN", **row, "difference": None},
         ],
-        "learning_curve": [{"epoch": e, "train_loss": 1 / (e + 1), "val_tau": e / 5} for e in range(4)],
+        "learning_curve": [{"epoch": e, "train_loss": 1 / (e + 1), "val_kendall_tau": e / 5} for e in range(4)],
         "zoo": {"accuracy": rng.uniform(size=50).tolist(), "architecture": ["cnn"] * 50, "text": "fifty networks"},
         "symmetry": [{"what": "way back bit for bit", "value": "20 of 20"}],
         "settings": {"seed": 0},

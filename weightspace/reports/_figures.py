@@ -49,14 +49,14 @@ def learning_curve(rows: Sequence[Mapping[str, float]]) -> Figure:
     """Training and validation loss over the epochs, and the validation tau on a second panel.
 
     Args:
-        rows: one mapping per epoch with `epoch` and any of `train_loss`, `val_loss` and `val_tau`.
+        rows: one mapping per epoch with `epoch` and any of `train_loss`, `val_loss` and `val_kendall_tau`.
 
     Example:
-        >>> len(learning_curve([{"epoch": 0, "train_loss": 1.0, "val_tau": 0.1}, {"epoch": 1, "train_loss": 0.5}]).axes)
+        >>> len(learning_curve([{"epoch": 0, "train_loss": 1.0, "val_kendall_tau": 0.1}, {"epoch": 1, "train_loss": 0.5}]).axes)
         2
     """
     drawing, [losses, taus] = plot(width=5.2, height=4.4, rows=2)
-    for axes, names in ((losses, ("train_loss", "val_loss")), (taus, ("val_tau",))):
+    for axes, names in ((losses, ("train_loss", "val_loss")), (taus, ("val_kendall_tau",))):
         for name, color in zip(names, SERIES, strict=False):
             points = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
             if points:

@@ -1,6 +1,7 @@
 """`report.html` of a finished folder, from its `results.json` alone (and `graph.png` where there is one)."""
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def _accuracy(results: Mapping[str, Any], folder: Path) -> Section | None:
         text = (
             f"{name} read the weights of {len(test['target'])} networks that it had never seen "
             "and predicted their test accuracy: "
-            f"Kendall tau {_interval(row['tau'])}, mean absolute error {_interval(row['mae'])}."
+            f"Kendall tau {_interval(row['kendall_tau'])}, mean absolute error {_interval(row['mae'])}."
         )
     if curve:
         bodies.append(figure_image(learning_curve(curve), "learning curve"))
@@ -78,19 +79,20 @@ def _comparison(results: Mapping[str, Any], folder: Path) -> Section | None:
     rows = results.get("table")
     if not rows:
         return None
-    rows = sorted(rows, key=lambda row: -row["tau"][0])
+    rows = sorted(rows, key=lambda row: -_tau(row))
     strong = next((i for i, row in enumerate(rows) if row["name"] == results.get("model")), None)
     header = ["method", "Kendall tau", "Spearman", "R2", "MAE", f"tau of {results.get('model')} minus this", "seconds"]
     cells = [
         [
             row["name"],
-            *(_interval(row[key]) for key in ("tau", "spearman", "r2", "mae")),
+            *(_interval(row[key]) for key in ("kendall_tau", "spearman", "r2", "mae")),
             _interval(row.get("difference"), sign=True),
-            f"{row['seconds']:.1f}",
+            f"{row['seconds']:.1f}" if "seconds" in row else "–",
         ]
         for row in rows
     ]
-    drawing = methods_side_by_side([(row["name"], tuple(row["tau"])) for row in rows])
+    ranked = [(row["name"], tuple(row["kendall_tau"])) for row in rows if _tau(row) > -math.inf]
+    drawing = methods_side_by_side(ranked)
     text = (
         "On the same held-out networks. Brackets: bootstrap 95 % intervals over networks; "
         "the differences are paired, network by network."
@@ -126,7 +128,7 @@ def _zoo(results: Mapping[str, Any], folder: Path) -> Section | None:
 def _graph(results: Mapping[str, Any], folder: Path) -> Section | None:
     if not (folder / GRAPH).is_file():
         return None
-    legend = "Columns are sites of the computation, an edge's colour is its strongest tap; grey edges are structure."
+    legend = "Columns are sites of the computation, an edge's colour is the mean of its taps; grey edges are structure."
     text = f"{results.get('graph_text', '')} {legend}".strip()
     return Section("One network as a parameter graph", text, image(folder / GRAPH, "a drawn parameter graph"))
 
@@ -140,8 +142,13 @@ def _provenance(results: Mapping[str, Any], folder: Path) -> Section | None:
     return Section("Settings, times, versions", "", table(["what", "value"], rows)) if rows else None
 
 
-def _interval(value: Sequence[float] | None, *, sign: bool = False) -> str:
-    if value is None:
+def _tau(row: Mapping[str, Any]) -> float:
+    value = row["kendall_tau"][0]  # none where a method gives every network the same number
+    return -math.inf if value is None else value
+
+
+def _interval(value: Sequence[float | None] | None, *, sign: bool = False) -> str:
+    if value is None or value[0] is None:
         return "–"
     number = "+.3f" if sign else ".3f"
     return f"{value[0]:{number}} [{value[1]:{number}}, {value[2]:{number}}]"
