@@ -1,0 +1,44 @@
+"""Metanets: models that read or edit networks as parameter graphs, and the baselines that they have to beat.
+
+A batch is a `ParameterGraph` (one network, or many of one architecture) or a sequence of them; outputs follow the
+order graphs, then models.
+"""
+
+from pathlib import Path
+
+from torch import nn
+
+from weightspace import pretrained
+from weightspace.metanets._deep_sets import DeepSets
+from weightspace.metanets._gmn import GMN, GMNEditor
+from weightspace.metanets._input_scales import InputScales, fit_input_scales
+from weightspace.metanets._statistics import MeanBaseline, WeightStatistics, weight_statistics
+from weightspace.pretrained import save_pretrained
+
+METANETS: tuple[type[nn.Module], ...] = (GMN, GMNEditor, DeepSets)
+"""The metanets that `from_pretrained` knows."""
+
+
+def from_pretrained(directory: str | Path) -> nn.Module:
+    """The metanet that `save_pretrained` wrote into a directory, whichever of `METANETS` it is.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or its tensors do not fit.
+        ConfigurationError: an unknown key.
+    """
+    return pretrained.from_pretrained(directory, *METANETS)
+
+
+__all__ = [
+    "GMN",
+    "METANETS",
+    "DeepSets",
+    "GMNEditor",
+    "InputScales",
+    "MeanBaseline",
+    "WeightStatistics",
+    "fit_input_scales",
+    "from_pretrained",
+    "save_pretrained",
+    "weight_statistics",
+]

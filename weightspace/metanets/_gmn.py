@@ -1,0 +1,211 @@
+"""Graph metanetworks: message passing with node, edge and global features on parameter graphs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from weightspace.graph import ParameterGraph, Site
+from weightspace.metanets._encoders import EdgeEncoder, NodeEncoder, TapMatrices
+from weightspace.metanets._input_scales import InputScales, as_input_scales
+from weightspace.metanets._message_passing import edge_pass, mean_by, segment_mean
+from weightspace.metanets._union import Family, Union, unite
+
+
+class GMNLayer(nn.Module):
+    """One round of message passing in both directions, with edge and global updates.
+
+    Args:
+        channels: of nodes and of the global feature.
+        edge_channels: of edges, and of the hidden vector of an edge.
+        update_graph: whether the global feature is updated; without, it is returned unchanged.
+    """
+
+    def __init__(self, channels: int, edge_channels: int, *, update_graph: bool = True):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.source = nn.Linear(channels, edge_channels)
+        self.target = nn.Linear(channels, edge_channels, bias=False)
+        self.context = nn.Linear(channels, edge_channels, bias=False)
+        self.edge_in = nn.Linear(edge_channels, edge_channels, bias=False)
+        self.edge_out = nn.Linear(edge_channels, edge_channels, bias=False)
+        self.node = _mlp(2 * channels + 2 * edge_channels, channels)
+        self.graph = _mlp(2 * channels + edge_channels, channels) if update_graph else None
+
+    def forward(self, union: Union, x: Tensor, e: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """New node, edge and global features, of the same shapes."""
+        here = self.norm(x)
+        a = self.source(here) + self.context(u)[union.node_graph]  # (N, H)
+        w_in, w_out = self.edge_in.weight.t(), self.edge_out.weight.t()
+        into, out_of, new_e = edge_pass(union.adjacency, e, a=a, b=self.target(here), w_in=w_in, w_out=w_out)
+        x = x + self.node(torch.cat([here, into, out_of, u[union.node_graph]], dim=1))
+        if self.graph is None:
+            return x, new_e, u
+        pooled = mean_by(union.node_graph, torch.cat([x, into], dim=1), union.num_models)
+        return x, new_e, u + self.graph(torch.cat([u, pooled], dim=1))
+
+
+class GMNTrunk(nn.Module):
+    """Encoders and layers, shared by the graph-level and the per-parameter readout.
+
+    Args:
+        channels: of nodes and of the global feature.
+        edge_channels: of edges.
+        layers: rounds of message passing.
+        graph_level: whether the global feature is read after the last round, and so updated in it.
+    """
+
+    def __init__(self, channels: int, edge_channels: int, layers: int, *, graph_level: bool):
+        super().__init__()
+        self.nodes = NodeEncoder(channels)
+        self.edges = EdgeEncoder(edge_channels)
+        self.start = nn.Parameter(torch.randn(channels))
+        last = layers - 1
+        self.layers = nn.ModuleList(
+            GMNLayer(channels, edge_channels, update_graph=graph_level or i < last) for i in range(layers)
+        )
+
+    def forward(self, union: Union, scales: InputScales) -> tuple[Tensor, Tensor, Tensor]:
+        """Node (N, C), edge (E, C_e) and global (G, C) features."""
+        x, e = self.nodes(union, scales), self.edges(union, scales)
+        u = self.start.expand(union.num_models, -1)
+        for layer in self.layers:
+            x, e, u = layer(union, x, e, u)
+        return x, e, u
+
+
+class GMN(nn.Module):
+    """Graph metanetwork: one prediction per network, invariant under every relabelling of its neurons.
+
+    Args:
+        out_features: outputs per network.
+        channels: of nodes and of the global feature.
+        layers: rounds of message passing.
+        edge_channels: of edges, by default `channels`; they take most of the time.
+        input_scales: what values are divided by, from `fit_input_scales`.
+
+    Shapes:
+        graphs of G networks in all -> (G, out_features), in the order graphs, then models.
+
+    Example:
+        >>> GMN(1, channels=8, layers=2).config["layers"]
+        2
+    """
+
+    def __init__(
+        self,
+        out_features: int,
+        *,
+        channels: int = 64,
+        layers: int = 4,
+        edge_channels: int | None = None,
+        input_scales: InputScales | Mapping[str, Any] | None = None,
+    ):
+        super().__init__()
+        edge_channels = channels if edge_channels is None else edge_channels
+        self._arguments = {
+            "out_features": out_features,
+            "channels": channels,
+            "layers": layers,
+            "edge_channels": edge_channels,
+        }
+        self.input_scales = as_input_scales(input_scales)
+        self.trunk = GMNTrunk(channels, edge_channels, layers, graph_level=True)
+        self.site = nn.Linear(channels, channels)
+        self.block = nn.Linear(edge_channels, channels)
+        self.head = nn.Sequential(nn.Linear(3 * channels, channels), nn.ReLU(), nn.Linear(channels, out_features))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values."""
+        return {**self._arguments, "input_scales": self.input_scales.to_dict()}
+
+    def forward(self, graphs: ParameterGraph | Sequence[ParameterGraph]) -> Tensor:
+        """One row per network."""
+        union = unite(graphs)
+        x, e, u = self.trunk(union, self.input_scales)
+        sites = torch.relu(self.site(segment_mean(x, union.node_segments.sizes)))
+        blocks = torch.relu(self.block(segment_mean(e, union.edge_segments.sizes)))
+        sites = mean_by(union.node_segments.graph, sites, union.num_models)
+        blocks = mean_by(union.edge_segments.graph, blocks, union.num_models)
+        return self.head(torch.cat([sites, blocks, u], dim=1))
+
+
+class GMNEditor(nn.Module):
+    """Graph metanetwork that edits: the same networks with a number of its own added to every entry, equivariant
+    under relabelling.
+
+    The new value is value + gain * scale * (features . row of the entry's role and tap), with the scale from
+    `input_scales`. Entries of equal address (tied weights) get edits of their own; `space.to_state_dict(graph,
+    tied="mean")` averages them.
+
+    Args:
+        channels: of nodes and of the global feature.
+        layers: rounds of message passing.
+        edge_channels: of edges, by default `channels`.
+        input_scales: what values are divided by, from `fit_input_scales`.
+        gain: initial size of an edit, in units of the input scale.
+
+    Example:
+        >>> GMNEditor(channels=8, layers=2).config["gain"]
+        0.1
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 64,
+        layers: int = 4,
+        edge_channels: int | None = None,
+        input_scales: InputScales | Mapping[str, Any] | None = None,
+        gain: float = 0.1,
+    ):
+        super().__init__()
+        edge_channels = channels if edge_channels is None else edge_channels
+        self._arguments = {"channels": channels, "layers": layers, "edge_channels": edge_channels, "gain": gain}
+        self.input_scales = as_input_scales(input_scales)
+        self.trunk = GMNTrunk(channels, edge_channels, layers, graph_level=False)
+        self.sites, self.blocks = TapMatrices(channels), TapMatrices(edge_channels)
+        self.gain = nn.Parameter(torch.tensor(gain))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Constructor arguments as JSON values."""
+        return {**self._arguments, "input_scales": self.input_scales.to_dict()}
+
+    def forward(self, graphs: ParameterGraph | Sequence[ParameterGraph]) -> ParameterGraph | list[ParameterGraph]:
+        """Edited graphs, in the form of the input: one graph, or a list."""
+        union = unite(graphs)
+        x, e, _ = self.trunk(union, self.input_scales)
+        sites = self._edits(union, union.node_families, x, self.sites)
+        blocks = self._edits(union, union.edge_families, e, self.blocks)
+        edited = []
+        for g, graph in enumerate(union.graphs):
+            new_x = [site.x + sites[g, j].view_as(site.x).to(site.x.dtype) for j, site in enumerate(graph.sites)]
+            new_e = [
+                block.edge_attr + blocks[g, j].view_as(block.edge_attr).to(block.edge_attr.dtype)
+                for j, block in enumerate(graph.blocks)
+            ]
+            edited.append(graph.replace(x=new_x, edge_attr=new_e))
+        return edited[0] if isinstance(graphs, ParameterGraph) else edited
+
+    def _edits(
+        self, union: Union, families: Sequence[Family], features: Tensor, taps: TapMatrices
+    ) -> dict[tuple[int, int], Tensor]:
+        """What is added to the values of each site (block), by graph and site; (B n, K)."""
+        edits = {}
+        for family, matrix in zip(families, taps(families) if families else [], strict=True):
+            rows = features[family.start : family.stop] @ (matrix.t() * self.gain / matrix.shape[1] ** 0.5)  # (rows, K)
+            parts = [
+                (union.graphs[g].sites if isinstance(family.example, Site) else union.graphs[g].blocks)[j]
+                for g, j in family.members
+            ]
+            sizes = [union.sizes[g] * part.address.shape[0] for (g, _), part in zip(family.members, parts, strict=True)]
+            for (g, j), part, piece in zip(family.members, parts, rows.split(sizes), strict=True):
+                edits[g, j] = piece * self.input_scales.divisors(union.graphs[g], part)
+        return edits
+
+
+def _mlp(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.Linear(outputs, outputs))
