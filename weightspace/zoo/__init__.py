@@ -1,0 +1,30 @@
+"""Zoos: many networks on disk, imported from checkpoints or trained here, read back as parameter graphs."""
+
+from weightspace.zoo._architectures import ACTIVATIONS, ARCHITECTURES, build
+from weightspace.zoo._optimisers import OPTIMISERS
+from weightspace.zoo._population import Schedule, predict_population, train_population
+from weightspace.zoo._sampling import SubPopulation, ZooConfig, draw_subpopulation, initial_state
+from weightspace.zoo._store import Zoo, ZooBatch, ZooEntry
+from weightspace.zoo._subpopulation import TrainedStack, train_subpopulation
+from weightspace.zoo._train import ZooSummary, train_zoo
+
+__all__ = [
+    "ACTIVATIONS",
+    "ARCHITECTURES",
+    "OPTIMISERS",
+    "Schedule",
+    "SubPopulation",
+    "TrainedStack",
+    "Zoo",
+    "ZooBatch",
+    "ZooConfig",
+    "ZooEntry",
+    "ZooSummary",
+    "build",
+    "draw_subpopulation",
+    "initial_state",
+    "predict_population",
+    "train_population",
+    "train_subpopulation",
+    "train_zoo",
+]
