@@ -1,4 +1,5 @@
-"""Learning on neural-network weights: networks become parameter graphs, metanets read or edit them, graphs become networks again.
+"""Learning on neural-network weights: networks become parameter graphs, metanets read or edit them, graphs become
+networks again.
 
 Importing `weightspace` imports nothing heavy: every public name is loaded at its first use (PEP 562).
 """

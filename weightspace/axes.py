@@ -1,8 +1,11 @@
 """Symbolic axes: what a tensor dimension is made of.
 
-An axis is an atom, a product (row-major, as by `view`: heads and their features, groups, channels and the pixels behind a flatten) or a
-sum (as by `cat`). An atom is free (permutable) or fixed with a reason, and may be a fibre `over` other atoms: then it carries an
-independent permutation for every value of their coordinates, and products with its base are acted on by a wreath product.
+An axis is an atom, a product (row-major, as by `view`: heads and their features, groups, channels and the pixels
+behind a flatten) or a
+sum (as by `cat`). An atom is free (permutable) or fixed with a reason, and may be a fibre `over` other atoms: then
+it carries an
+independent permutation for every value of their coordinates, and products with its base are acted on by a wreath
+product.
 """
 
 from collections.abc import Callable, Iterator, Mapping

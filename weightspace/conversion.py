@@ -1,7 +1,9 @@
-"""Between state_dicts and parameter graphs: block copies on the way there, one scatter through the addresses on the way back."""
+"""Between state_dicts and parameter graphs: block copies on the way there, one scatter through the addresses
+on the way back.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,13 +11,15 @@ from torch import Tensor
 
 from weightspace.errors import StateDictError
 from weightspace.graph import EdgeBlock, ParameterGraph, Site
-from weightspace.topology import Layout
+from weightspace.topology import EdgeTensors, Layout, NodeTensors, Slot
 
 if TYPE_CHECKING:
     from weightspace.space import WeightSpace
 
 
-def check_state_dict(space: "WeightSpace", state_dict: Mapping[str, Tensor], *, models: int | None = None, finite: bool = False) -> int | None:
+def check_state_dict(
+    space: "WeightSpace", state_dict: Mapping[str, Tensor], *, models: int | None = None, finite: bool = False
+) -> int | None:
     """Number of models of a stack, None for a single network.
 
     Raises:
@@ -25,11 +29,17 @@ def check_state_dict(space: "WeightSpace", state_dict: Mapping[str, Tensor], *, 
     extra = [key for key in state_dict if key not in set(space.keys)]
     if missing or extra:
         raise StateDictError(
-            f"state_dict does not fit the space: {_list('missing', missing)}{'; ' if missing and extra else ''}{_list('unknown', extra)} "
-            f"(wanted {len(space.keys)} keys). Strip prefixes such as 'module.', or trace the module that this state_dict comes from"
+            f"state_dict does not fit the space: "
+            f"{_list('missing', missing)}{'; ' if missing and extra else ''}{_list('unknown', extra)} "
+            f"(wanted {len(space.keys)} keys). Strip prefixes such as 'module.', or trace the module that this "
+            f"state_dict comes from"
         )
     first = next(iter(space.parameters), None)
-    stack = None if first is None or state_dict[first].dim() == len(space.parameters[first].shape) else len(state_dict[first])
+    stack = (
+        None
+        if first is None or state_dict[first].dim() == len(space.parameters[first].shape)
+        else len(state_dict[first])
+    )
     lead = () if stack is None else (stack,)
     for key in space.keys:
         spec = space.parameters.get(space.tied.get(key, key))
@@ -38,25 +48,34 @@ def check_state_dict(space: "WeightSpace", state_dict: Mapping[str, Tensor], *, 
         found = state_dict[key]
         if tuple(found.shape) != (*lead, *spec.shape):
             wanted = f"{spec.shape}" if stack is None else f"({stack}, {', '.join(map(str, spec.shape))})"
-            raise StateDictError(f"state_dict['{key}'] has shape {tuple(found.shape)}, wanted {wanted}; trace the module that it comes from")
+            raise StateDictError(
+                f"state_dict['{key}'] has shape {tuple(found.shape)}, wanted {wanted}; trace the module that it "
+                f"comes from"
+            )
         if not found.is_floating_point():
-            raise StateDictError(f"state_dict['{key}'] has dtype {found.dtype}, wanted a floating dtype as when the module was traced")
+            raise StateDictError(
+                f"state_dict['{key}'] has dtype {found.dtype}, wanted a floating dtype as when the module was traced"
+            )
         if finite and not _is_finite(found):
             count = int((~torch.isfinite(found)).sum())
             raise StateDictError(
-                f"state_dict['{key}'] holds {count} of {found.numel()} values that are not finite (NaN or infinity); wanted finite weights: "
+                f"state_dict['{key}'] holds {count} of {found.numel()} values that are not finite (NaN or "
+                f"infinity); wanted finite weights: "
                 "leave diverged networks out, or repair them before the conversion"
             )
     if models is not None and stack is not None and stack != models:
-        raise StateDictError(f"found a stack of {stack} networks and {models} group elements; wanted one element per network: random_element(n={stack})")
+        raise StateDictError(
+            f"found a stack of {stack} networks and {models} group elements; wanted one element per network: "
+            f"random_element(n={stack})"
+        )
     return stack
 
 
 def _is_finite(tensor: Tensor) -> bool:
     """One pass in the usual case: a finite sum has finite terms; only an overflowing sum asks for a look at each."""
-    return bool(torch.isfinite(tensor.detach().sum(dtype=torch.float64 if tensor.dtype == torch.float64 else torch.float32))) or bool(
-        torch.isfinite(tensor).all()
-    )
+    return bool(
+        torch.isfinite(tensor.detach().sum(dtype=torch.float64 if tensor.dtype == torch.float64 else torch.float32))
+    ) or bool(torch.isfinite(tensor).all())
 
 
 def _list(what: str, keys: Sequence[str]) -> str:
@@ -66,7 +85,9 @@ def _list(what: str, keys: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a block's or a site's column group comes from: a whole parameter as it lies, or entries picked by local index."""
+    """Where a block's or a site's column group comes from: a whole parameter as it lies, or entries picked by
+    local index.
+    """
 
     parameter: str
     pick: Tensor | None
@@ -89,24 +110,38 @@ class GraphLayout:
         for site in self._sites:
             first.append(total)
             total += len(site.address)
-        self._blocks = [self._layout.block(plan, space.sites) for plan in space.blocks]
-        self._edge_index = [
-            block.edge_index + torch.tensor([[first[plan.source]], [first[plan.target]]])
-            for plan, block in zip(space.blocks, self._blocks, strict=True)
+        self._blocks = [
+            replace(edges, edge_index=edges.edge_index + torch.tensor([[first[plan.source]], [first[plan.target]]]))
+            for plan in space.blocks
+            for edges in [self._layout.block(plan, space.sites)]
         ]
-        self._site_sources = [self._columns(plan.slots, site.address) for plan, site in zip(space.sites, self._sites, strict=True)]
+        self._moved: dict[torch.device, tuple[list[NodeTensors], list[EdgeTensors]]] = {}
+        self._site_sources = [
+            self._columns(plan.slots, site.address) for plan, site in zip(space.sites, self._sites, strict=True)
+        ]
         self._block_sources = [
             None if plan.slot is None else self._source(plan.slot.parameter, block.address)
             for plan, block in zip(space.blocks, self._blocks, strict=True)
         ]
         self._repeated = self._check_covered()
 
+    def _on(self, device: torch.device) -> tuple[list[NodeTensors], list[EdgeTensors]]:
+        """Index tensors on a device, copied once."""
+        if device not in self._moved:
+            self._moved[device] = (
+                [site.to(device) for site in self._sites],
+                [block.to(device) for block in self._blocks],
+            )
+        return self._moved[device]
+
     def _source(self, parameter: str, address: Tensor) -> _Source:
         local = address - self._starts[parameter]
-        whole = local.numel() == self._space.parameters[parameter].numel and bool((local.reshape(-1) == torch.arange(local.numel())).all())
+        whole = local.numel() == self._space.parameters[parameter].numel and bool(
+            (local.reshape(-1) == torch.arange(local.numel())).all()
+        )
         return _Source(parameter, None if whole else local.reshape(-1))
 
-    def _columns(self, slots: Sequence, address: Tensor) -> list[tuple[_Source, int]]:  # noqa: ANN001
+    def _columns(self, slots: Sequence[Slot], address: Tensor) -> list[tuple[_Source, int]]:
         """The parameters of a site's numbers with their widths, in the order of the columns."""
         found, start = [], 0
         for slot in slots:
@@ -120,15 +155,21 @@ class GraphLayout:
         return found
 
     def _check_covered(self) -> bool:
-        addresses = torch.cat([t.address.reshape(-1) for t in (*self._sites, *self._blocks)] or [torch.zeros(0, dtype=torch.long)])
+        everything = [site.address.reshape(-1) for site in self._sites] + [b.address.reshape(-1) for b in self._blocks]
+        addresses = torch.cat(everything)
         count = torch.bincount(addresses, minlength=self.entries)
         for name, spec in self._space.parameters.items():
             part = count[self._starts[name] : self._starts[name] + spec.numel]
             if part.numel() and not bool(part.all()):
-                raise StateDictError(f"'{name}': {int((part == 0).sum())} entries lie on no edge and no node; the space is broken, trace the module again")
+                raise StateDictError(
+                    f"'{name}': {int((part == 0).sum())} entries lie on no edge and no node; the space is "
+                    f"broken, trace the module again"
+                )
         return bool((count > 1).any())
 
-    def _take(self, source: _Source, values: Mapping[str, Tensor], lead: tuple[int, ...], shape: tuple[int, int]) -> Tensor:
+    def _take(
+        self, source: _Source, values: Mapping[str, Tensor], lead: tuple[int, ...], shape: tuple[int, int]
+    ) -> Tensor:
         tensor = values[source.parameter].detach() if not torch.is_grad_enabled() else values[source.parameter]
         if source.pick is None:
             return tensor.reshape(*lead, *shape)
@@ -138,19 +179,20 @@ class GraphLayout:
         """The graph of checked values with a leading shape `lead`."""
         space = self._space
         self._check_tied(values)
-        kind = next(iter(values.values()), torch.zeros(0))
+        like = values[next(iter(space.parameters))]
+        on_sites, on_blocks = self._on(like.device)
         sites = []
-        for plan, site, columns in zip(space.sites, self._sites, self._site_sources, strict=True):
+        for plan, site, columns in zip(space.sites, on_sites, self._site_sources, strict=True):
             count = len(site.address)
             parts = [self._take(source, values, lead, (count, width)) for source, width in columns]
-            x = torch.cat(parts, dim=-1) if len(parts) != 1 and parts else parts[0].clone() if parts else kind.new_zeros(*lead, count, 0)
+            x = torch.cat(parts, dim=-1) if len(parts) > 1 else (parts or [like.new_zeros(*lead, count, 0)])[0].clone()
             sites.append(Site(x, site.address, plan.node_type, site.index, site.roles, site.tap_position, plan.name))
         blocks = []
-        for plan, block, edges, source in zip(space.blocks, self._blocks, self._edge_index, self._block_sources, strict=True):
-            shape = (block.address.shape[0], block.address.shape[1])
-            value = kind.new_zeros(*lead, *shape) if source is None else self._take(source, values, lead, shape).clone()
-            role = plan.slot.role if plan.slot else ""
-            blocks.append(EdgeBlock(edges, value, block.address, plan.edge_type, plan.attributes, role, block.tap_position, plan.name))
+        for spec, edges, source in zip(space.blocks, on_blocks, self._block_sources, strict=True):
+            shape = (edges.address.shape[0], edges.address.shape[1])
+            value = like.new_zeros(*lead, *shape) if source is None else self._take(source, values, lead, shape).clone()
+            described = (spec.edge_type, spec.attributes, spec.slot.role if spec.slot else "")
+            blocks.append(EdgeBlock(edges.edge_index, value, edges.address, *described, edges.tap_position, spec.name))
         constants = {key: values[key].clone() for key in space.keys if space.tied.get(key, key) not in space.parameters}
         dtypes = {name: values[name].dtype for name in space.parameters}
         return ParameterGraph(tuple(sites), tuple(blocks), constants, space.signature, dtypes)
@@ -158,22 +200,33 @@ class GraphLayout:
     def _check_tied(self, values: Mapping[str, Tensor]) -> None:
         for key, same in self._space.tied.items():
             if values[key] is not values[same] and not torch.equal(values[key], values[same]):
-                raise StateDictError(f"state_dict['{key}'] and state_dict['{same}'] are one tensor in the module, but their values differ; untie the module and trace it again")
+                raise StateDictError(
+                    f"state_dict['{key}'] and state_dict['{same}'] are one tensor in the module, but their "
+                    f"values differ; untie the module and trace it again"
+                )
 
     def state_dict(self, graph: ParameterGraph, tied: str) -> dict[str, Tensor]:
         """Every key of the state_dict, from the values at their addresses."""
         if graph.signature != self._space.signature:
-            raise StateDictError(f"to_state_dict: the graph is of signature {graph.signature[:12]}, this space is {self._space.signature[:12]}")
+            raise StateDictError(
+                f"to_state_dict: the graph is of signature {graph.signature[:12]}, this space is "
+                f"{self._space.signature[:12]}"
+            )
         if tied not in ("check", "mean"):
             raise StateDictError(f"to_state_dict: tied={tied!r} is not known, wanted 'check' or 'mean'")
-        parts = [(site.x, site.address) for site in graph.sites] + [(block.edge_attr, block.address) for block in graph.blocks]
+        parts = [(site.x, site.address) for site in graph.sites] + [
+            (block.edge_attr, block.address) for block in graph.blocks
+        ]
         parts = [(value, address) for value, address in parts if address.numel()]
         lead = graph.batch_shape
         values = torch.cat([value.reshape(*lead, -1) for value, _ in parts], dim=-1) if parts else torch.zeros(*lead, 0)
         address = torch.cat([a.reshape(-1) for _, a in parts]) if parts else torch.zeros(0, dtype=torch.long)
         count = torch.bincount(address, minlength=self.entries)
         if len(count) != self.entries or not bool(count.all()):
-            raise StateDictError(f"to_state_dict: {int((count == 0).sum())} of {self.entries} entries lie on no edge and no node of the graph; blocks must stay whole")
+            raise StateDictError(
+                f"to_state_dict: {int((count == 0).sum())} of {self.entries} entries lie on no edge and no node "
+                f"of the graph; blocks must stay whole"
+            )
         flat = self._scatter(values, address, count, tied)
         return self._split(graph, flat)
 
@@ -192,7 +245,9 @@ class GraphLayout:
         return flat
 
     def _name_of(self, address: int) -> str:
-        return next(n for n, spec in self._space.parameters.items() if self._starts[n] <= address < self._starts[n] + spec.numel)
+        return next(
+            n for n, spec in self._space.parameters.items() if self._starts[n] <= address < self._starts[n] + spec.numel
+        )
 
     def _split(self, graph: ParameterGraph, flat: Tensor) -> dict[str, Tensor]:
         lead = graph.batch_shape

@@ -1,4 +1,6 @@
-"""The errors that weightspace raises at its public boundary: each says where, what was found against what was wanted, and what to do."""
+"""The errors that weightspace raises at its public boundary: each says where, what was found against what was
+wanted, and what to do.
+"""
 
 
 class WeightspaceError(ValueError):

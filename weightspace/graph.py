@@ -1,8 +1,11 @@
 """The parameter graph: a network's weights on the nodes and edges of its computation.
 
-A node is a neuron (channel) at a site of the computation, an edge joins the element that an entry is contracted with to the element that
-it produces, and fixed axes (kernel positions, pixels behind a flatten) are the ordered taps of an edge or node. Blocks keep their own
-number of taps, so nothing is padded. Every value carries its address: the offset in the concatenation of the floating entries in
+A node is a neuron (channel) at a site of the computation, an edge joins the element that an entry is contracted with
+to the element that
+it produces, and fixed axes (kernel positions, pixels behind a flatten) are the ordered taps of an edge or node.
+Blocks keep their own
+number of taps, so nothing is padded. Every value carries its address: the offset in the concatenation of the
+floating entries in
 `space.parameters` order; the way back is one scatter through the addresses.
 
 Legend of shape comments: B models, n nodes of a site, E edges of a block, K taps.
@@ -67,7 +70,8 @@ class EdgeBlock:
         edge_type: from the shared vocabulary.
         attributes: of the operation (stride, groups, argument position, meaning of the taps); JSON values.
         role: role of the parameter, `""` on structural edges.
-        tap_position: (d0, d1, d2, kind) of each tap: kind 1, offsets from the kernel's centre; kind 2, position in [-1, 1] of a pixel
+        tap_position: (d0, d1, d2, kind) of each tap: kind 1, offsets from the kernel's centre; kind 2, position in
+            [-1, 1] of a pixel
             behind a flatten; kind 0, a single number.
         name: unique in the graph; for people and for input scales, never a feature.
 
@@ -92,7 +96,8 @@ class EdgeBlock:
 
 @dataclass(frozen=True)
 class ParameterGraph:
-    """A network (or a batch of networks of one architecture) as a graph; made by `WeightSpace.to_graph` and `to_graphs`.
+    """A network (or a batch of networks of one architecture) as a graph; made by `WeightSpace.to_graph` and
+    `to_graphs`.
 
     Args:
         sites: node blocks; node numbers run through them in order.
@@ -132,7 +137,9 @@ class ParameterGraph:
             total += site.num_nodes
         return tuple(offsets)
 
-    def replace(self, *, x: Sequence[Tensor] | None = None, edge_attr: Sequence[Tensor] | None = None) -> "ParameterGraph":
+    def replace(
+        self, *, x: Sequence[Tensor] | None = None, edge_attr: Sequence[Tensor] | None = None
+    ) -> "ParameterGraph":
         """The same topology with other numbers, one tensor per site and one per block.
 
         Raises:
@@ -149,10 +156,14 @@ class ParameterGraph:
     def unbatch(self, i: int | None = None) -> Any:
         """Network `i` of a batch, or all of them as a list; topology tensors are shared."""
         if not self.batch_shape:
-            raise WeightspaceError("unbatch: this graph holds one network (batch_shape is ()); only graphs of `to_graphs` can be unbatched")
+            raise WeightspaceError(
+                "unbatch: this graph holds one network (batch_shape is ()); only graphs of `to_graphs` can be unbatched"
+            )
         if i is None:
             return [self.unbatch(j) for j in range(self.batch_shape[0])]
-        graph = self.replace(x=[site.x[i] for site in self.sites], edge_attr=[block.edge_attr[i] for block in self.blocks])
+        graph = self.replace(
+            x=[site.x[i] for site in self.sites], edge_attr=[block.edge_attr[i] for block in self.blocks]
+        )
         return replace(graph, constants={name: value[i] for name, value in self.constants.items()})
 
     def to(self, *args: Any, **options: Any) -> "ParameterGraph":
@@ -164,7 +175,13 @@ class ParameterGraph:
             return tensor.to(device)
 
         sites = tuple(
-            replace(s, x=s.x.to(*args, **options), address=follow(s.address), index=follow(s.index), tap_position=follow(s.tap_position))
+            replace(
+                s,
+                x=s.x.to(*args, **options),
+                address=follow(s.address),
+                index=follow(s.index),
+                tap_position=follow(s.tap_position),
+            )
             for s in self.sites
         )
         blocks = tuple(
@@ -192,7 +209,11 @@ class ParameterGraph:
         for block in self.blocks:
             order = torch.randperm(block.num_edges, generator=generator).to(block.address.device)
             edge_index = numbers.to(order.device)[block.edge_index][:, order]
-            blocks.append(replace(block, edge_index=edge_index, edge_attr=block.edge_attr[..., order, :], address=block.address[order]))
+            blocks.append(
+                replace(
+                    block, edge_index=edge_index, edge_attr=block.edge_attr[..., order, :], address=block.address[order]
+                )
+            )
         return replace(self, sites=tuple(sites), blocks=tuple(blocks))
 
     def to_pyg(self, max_padding: float | None = 2.0) -> "Data":
@@ -202,7 +223,8 @@ class ParameterGraph:
             max_padding: refuse where padded numbers exceed the entries by more than this factor; `None` never refuses.
 
         Shapes:
-            x, x_address (N, K_x); edge_attr, edge_address (E, K_e), address -1 where padded; node_type, index (N,); edge_type (E,);
+            x, x_address (N, K_x); edge_attr, edge_address (E, K_e), address -1 where padded; node_type, index (N,);
+            edge_type (E,);
             edge_index (2, E). Types are numbers in `weightspace.vocabulary`.
 
         Raises:
@@ -212,11 +234,12 @@ class ParameterGraph:
 
         if self.batch_shape:
             raise WeightspaceError(
-                f"to_pyg: found a batch of {self.batch_shape[0]} networks, wanted one: [g.to_pyg() for g in graph.unbatch()]"
+                f"to_pyg: found a batch of {self.batch_shape[0]} networks, wanted one: [g.to_pyg() for g in "
+                f"graph.unbatch()]"
             )
         x, x_address = _pad([(site.x, site.address) for site in self.sites])
         edge_attr, edge_address = _pad([(block.edge_attr, block.address) for block in self.blocks])
-        entries = max(1, sum(a.address.numel() for a in (*self.sites, *self.blocks)))
+        entries = max(1, sum(s.address.numel() for s in self.sites) + sum(b.address.numel() for b in self.blocks))
         padding = (x.numel() + edge_attr.numel()) / entries
         if max_padding is not None and padding > max_padding:
             raise WeightspaceError(
@@ -228,24 +251,31 @@ class ParameterGraph:
             x_address=x_address,
             node_type=torch.cat([torch.full((s.num_nodes,), node_kind_id(s.node_type)) for s in self.sites]),
             index=torch.cat([site.index for site in self.sites]),
-            edge_index=torch.cat([block.edge_index for block in self.blocks], dim=1) if self.blocks else torch.zeros(2, 0, dtype=torch.long),
+            edge_index=torch.cat([block.edge_index for block in self.blocks], dim=1)
+            if self.blocks
+            else torch.zeros(2, 0, dtype=torch.long),
             edge_attr=edge_attr,
             edge_address=edge_address,
-            edge_type=torch.cat([torch.full((b.num_edges,), edge_type_id(b.edge_type)) for b in self.blocks] or [torch.zeros(0, dtype=torch.long)]),
+            edge_type=torch.cat(
+                [torch.full((b.num_edges,), edge_type_id(b.edge_type)) for b in self.blocks]
+                or [torch.zeros(0, dtype=torch.long)]
+            ),
             num_nodes=self.num_nodes,
         )
 
     def to_networkx(self) -> "networkx.MultiDiGraph":
         """A `networkx.MultiDiGraph` with plain Python values.
 
-        Node attributes are x, node_type, x_address, and index on nodes of fixed axes; edge attributes are edge_attr, edge_type, attributes
+        Node attributes are x, node_type, x_address, and index on nodes of fixed axes; edge attributes are edge_attr,
+        edge_type, attributes
         and edge_address.
         """
         import networkx
 
         if self.batch_shape:
             raise WeightspaceError(
-                f"to_networkx: found a batch of {self.batch_shape[0]} networks, wanted one: graph.unbatch(i).to_networkx()"
+                f"to_networkx: found a batch of {self.batch_shape[0]} networks, wanted one: "
+                f"graph.unbatch(i).to_networkx()"
             )
         result = networkx.MultiDiGraph()
         for number, attributes in enumerate(self._nodes()):
@@ -254,7 +284,12 @@ class ParameterGraph:
             rows = zip(block.edge_index.t().tolist(), block.edge_attr.tolist(), block.address.tolist(), strict=True)
             attributes = dict(block.attributes)
             for (source, target), values, address in rows:
-                edge = {"edge_attr": tuple(values), "edge_type": block.edge_type, "attributes": attributes, "edge_address": tuple(address)}
+                edge = {
+                    "edge_attr": tuple(values),
+                    "edge_type": block.edge_type,
+                    "attributes": attributes,
+                    "edge_address": tuple(address),
+                }
                 result.add_edge(source, target, **edge)
         return result
 
@@ -267,7 +302,8 @@ class ParameterGraph:
 
     def __repr__(self) -> str:
         models = f"{self.batch_shape[0]} networks, each " if self.batch_shape else ""
-        return f"ParameterGraph({models}{self.num_nodes} nodes at {len(self.sites)} sites, {self.num_edges} edges in {len(self.blocks)} blocks)"
+        nodes = f"{self.num_nodes} nodes at {len(self.sites)} sites"
+        return f"ParameterGraph({models}{nodes}, {self.num_edges} edges in {len(self.blocks)} blocks)"
 
 
 def _check_sizes(what: str, values: Sequence[Tensor], wanted: Sequence[torch.Size]) -> None:
@@ -275,7 +311,9 @@ def _check_sizes(what: str, values: Sequence[Tensor], wanted: Sequence[torch.Siz
         raise WeightspaceError(f"replace: found {len(values)} tensors for {what}, wanted {len(wanted)}, one per block")
     for i, (value, shape) in enumerate(zip(values, wanted, strict=True)):
         if value.shape[-2:] != shape:
-            raise WeightspaceError(f"replace: {what}[{i}] has shape {tuple(value.shape)}, wanted (..., {shape[0]}, {shape[1]})")
+            raise WeightspaceError(
+                f"replace: {what}[{i}] has shape {tuple(value.shape)}, wanted (..., {shape[0]}, {shape[1]})"
+            )
 
 
 def _pad(rows: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """The permutation group of a weight space: its elements, their composition, and how they move entries.
 
-An element holds one permutation per free atom, and for a fibre one per value of its base's coordinates (a wreath product). `sigma[..., i]`
+An element holds one permutation per free atom, and for a fibre one per value of its base's coordinates (a wreath
+product). `sigma[..., i]`
 is the new place of element i. Acting with `compose(g, h)` is acting with h, then with g.
 """
 
@@ -12,7 +13,7 @@ from math import lgamma, log, prod
 import torch
 from torch import Tensor
 
-from weightspace.axes import FREE, AtomSpec, Axis, Piece, pieces
+from weightspace.axes import AtomSpec, Axis, Piece, pieces
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,14 @@ class PermutationGroup:
 
     def identity(self) -> GroupElement:
         """The element that moves nothing."""
-        return GroupElement({name: torch.arange(self.atoms[name].size).expand(self.shape(name)) for name in self.acting})
+        return GroupElement(
+            {name: torch.arange(self.atoms[name].size).expand(self.shape(name)) for name in self.acting}
+        )
 
     def random(self, generator: torch.Generator | None, n: int | None) -> GroupElement:
-        """Uniform elements: independent uniform permutations (random keys, sorted), for every atom and every value of its base."""
+        """Uniform elements: independent uniform permutations (random keys, sorted), for every atom and every
+        value of its base.
+        """
         lead = () if n is None else (n,)
         device = generator.device if generator is not None else torch.device("cpu")
 
@@ -98,14 +103,21 @@ class PermutationGroup:
     def _element(self, permutations: Mapping[str, Tensor], n: int | None) -> GroupElement:
         """From permutations with a leading model dimension, of size 1 where all models share it."""
         lead = () if n is None else (n,)
-        return GroupElement({k: v.expand(n or 1, *self.shape(k)).reshape(*lead, *self.shape(k)) for k, v in permutations.items()}, n)
+        return GroupElement(
+            {k: v.expand(n or 1, *self.shape(k)).reshape(*lead, *self.shape(k)) for k, v in permutations.items()}, n
+        )
 
     def _grid(self, name: str) -> dict[str, Tensor]:
         names, shape = (*self.atoms[name].over, name), self.shape(name)
-        return {key: along(torch.arange(size), dim, len(shape))[None] for dim, (key, size) in enumerate(zip(names, shape, strict=True))}
+        return {
+            key: along(torch.arange(size), dim, len(shape))[None]
+            for dim, (key, size) in enumerate(zip(names, shape, strict=True))
+        }
 
     def move(self, g: GroupElement, coordinates: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """New coordinates of elements: name -> places, all of one rank, with a leading model dimension (1 where shared)."""
+        """New coordinates of elements: name -> places, all of one rank, with a leading model dimension (1
+        where shared).
+        """
         return {name: self._look_up(g, name, coordinates) for name in coordinates}
 
     def _look_up(self, g: GroupElement, name: str, coordinates: Mapping[str, Tensor]) -> Tensor:
@@ -143,7 +155,7 @@ class EntryAction:
             tensor (*shape) or, stacked, (n, *shape) -> (*shape), with a leading n where either is a batch.
         """
         lead = (g.n,) if g.n is not None and not stacked else ()
-        tensor = tensor.expand(*lead, *tensor.shape)
+        tensor = tensor.expand((*lead, *tensor.shape))
         if not self._apart:
             return self._move_entries(g, tensor, batched=stacked or g.n is not None)
         offset = tensor.dim() - len(self._sizes)
@@ -175,13 +187,19 @@ class EntryAction:
                 around[base] = grid[_base_slot(slots, dim, base)]
             new.append(self._group._look_up(g, name, around))
         device = new[0].device if new else None
-        old_flat, new_flat = (self._flat(coordinates, combination, slots) for coordinates in ([c.to(device) for c in grid], new))
+        old_flat, new_flat = (
+            self._flat(coordinates, combination, slots) for coordinates in ([c.to(device) for c in grid], new)
+        )
         shape = [max(1, *(len(c) for c in new)) if new else 1, *sizes]
         return old_flat.expand(1, *sizes).reshape(1, -1), new_flat.expand(*shape).reshape(shape[0], -1)
 
-    def _flat(self, coordinates: Sequence[Tensor], combination: Sequence[Piece], slots: Sequence[tuple[int, str]]) -> Tensor:
+    def _flat(
+        self, coordinates: Sequence[Tensor], combination: Sequence[Piece], slots: Sequence[tuple[int, str]]
+    ) -> Tensor:
         full = len(combination) == len(self._sizes)
-        flat: Tensor = torch.zeros([1] * (len(slots) + 1), dtype=torch.long, device=coordinates[0].device if coordinates else None)
+        flat: Tensor = torch.zeros(
+            [1] * (len(slots) + 1), dtype=torch.long, device=coordinates[0].device if coordinates else None
+        )
         for dim, piece in enumerate(combination):
             index = tuple(c for c, (d, _) in zip(coordinates, slots, strict=True) if d == dim)
             positions = piece.positions.to(flat.device)[index] if index else piece.positions.to(flat.device)
@@ -217,7 +235,9 @@ def _row_major(coordinates: Sequence[Tensor], sizes: Sequence[int]) -> Tensor:
 
 
 def along(values: Tensor, dim: int, rank: int) -> Tensor:
-    """Values as a tensor of `rank` dimensions that varies along `dim` (and, where they have two dimensions, along the first)."""
+    """Values as a tensor of `rank` dimensions that varies along `dim` (and, where they have two dimensions,
+    along the first).
+    """
     shape = [1] * rank
     shape[dim] = values.shape[-1]
     if values.dim() == 2:

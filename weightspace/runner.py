@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from weightspace.space import WeightSpace
 
 
-def evaluation_call(module: nn.Module, state: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+def evaluation_call(
+    module: nn.Module, state: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[Tensor]:
     """Tensors of a module's result, run in evaluation mode with other weights; the module is left as it is."""
     before = {part: part.training for part in module.modules()}
     module.eval()
@@ -61,12 +63,19 @@ class Runner:
         return self._run(stacked, inputs, shared=shared, capture=False)[0]
 
     def activations(self, stacked: Mapping[str, Tensor], *inputs: Tensor, shared: bool = True) -> dict[str, Tensor]:
-        """Results of every leaf module (path -> (B, ...)), in the order of the computation; what functional calls make is not seen."""
+        """Results of every leaf module (path -> (B, ...)), in the order of the computation; what functional
+        calls make is not seen.
+        """
         return self._run(stacked, inputs, shared=shared, capture=True)[1]
 
-    def _run(self, stacked: Mapping[str, Tensor], inputs: tuple[Tensor, ...], *, shared: bool, capture: bool) -> tuple[Any, dict[str, Tensor]]:
+    def _run(
+        self, stacked: Mapping[str, Tensor], inputs: tuple[Tensor, ...], *, shared: bool, capture: bool
+    ) -> tuple[Any, dict[str, Tensor]]:
         if check_state_dict(self.space, stacked) is None:
-            raise WeightspaceError("Runner: found one state_dict, wanted stacked tensors (B, ...); stack with value[None] for a single network")
+            raise WeightspaceError(
+                "Runner: found one state_dict, wanted stacked tensors (B, ...); stack with value[None] for a "
+                "single network"
+            )
 
         def one(state: dict[str, Tensor], *args: Tensor) -> tuple[Any, dict[str, Tensor]]:
             seen: dict[str, Tensor] = {}
@@ -93,4 +102,8 @@ class Runner:
 
             return keep
 
-        return [part.register_forward_hook(hook(path)) for path, part in self.module.named_modules() if not list(part.children())]
+        return [
+            part.register_forward_hook(hook(path))
+            for path, part in self.module.named_modules()
+            if not list(part.children())
+        ]

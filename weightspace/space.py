@@ -1,4 +1,6 @@
-"""The weight space of an architecture: named axes, neuron groups, the symmetry group, and the way to graphs and back."""
+"""The weight space of an architecture: named axes, neuron groups, the symmetry group, and the way to graphs
+and back.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -142,12 +144,14 @@ class WeightSpace:
             StateDictError: a key is missing or unknown, a shape or the number of models does not fit.
         """
         stacked = check_state_dict(self, state_dict, models=g.n)
-        moved = {name: action(g, state_dict[name], stacked=stacked is not None) for name, action in self._actions.items()}
+        moved = {
+            name: action(g, state_dict[name], stacked=stacked is not None) for name, action in self._actions.items()
+        }
         lead = () if g.n is None or stacked is not None else (g.n,)
         result = {}
         for key in self.keys:
             known = moved.get(self.tied.get(key, key))
-            result[key] = state_dict[key].expand(*lead, *state_dict[key].shape) if known is None else known
+            result[key] = state_dict[key].expand((*lead, *state_dict[key].shape)) if known is None else known
         return result
 
     def verify(
@@ -176,7 +180,9 @@ class WeightSpace:
             StateDictError: a key is missing or unknown, a shape is wrong, a value is not finite, tied keys differ.
         """
         if check_state_dict(self, state_dict, finite=True) is not None:
-            raise WeightspaceError("to_graph: found stacked tensors of several networks, wanted one state_dict; use to_graphs(stacked)")
+            raise WeightspaceError(
+                "to_graph: found stacked tensors of several networks, wanted one state_dict; use to_graphs(stacked)"
+            )
         return self.layout.graph(state_dict, ())
 
     def to_graphs(self, stacked: Mapping[str, Tensor]) -> ParameterGraph:
@@ -187,7 +193,9 @@ class WeightSpace:
         """
         models = check_state_dict(self, stacked, finite=True)
         if models is None:
-            raise WeightspaceError("to_graphs: found one state_dict, wanted stacked tensors (B, ...); use to_graph(state_dict)")
+            raise WeightspaceError(
+                "to_graphs: found one state_dict, wanted stacked tensors (B, ...); use to_graph(state_dict)"
+            )
         return self.layout.graph(stacked, (models,))
 
     def to_state_dict(self, graph: ParameterGraph, tied: str = "check") -> dict[str, Tensor]:
@@ -206,7 +214,9 @@ class WeightSpace:
 
     def to_json(self) -> str:
         """The space as JSON text."""
-        parameters = [[name, list(p.shape), [axis_to_json(a) for a in p.axes], p.role] for name, p in self.parameters.items()]
+        parameters = [
+            [name, list(p.shape), [axis_to_json(a) for a in p.axes], p.role] for name, p in self.parameters.items()
+        ]
         value = {
             "format": FORMAT,
             "signature": self.signature,
@@ -230,18 +240,25 @@ class WeightSpace:
         try:
             value = json.loads(text)
             if value["format"] != FORMAT:
-                raise WeightspaceError(f"from_json: found format {value['format']}, this version reads format {FORMAT}; trace the module again")
+                raise WeightspaceError(
+                    f"from_json: found format {value['format']}, this version reads format {FORMAT}; trace the "
+                    f"module again"
+                )
             return _space_from(value)
         except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
             raise WeightspaceError(
-                f"from_json: the text is not a weight space ({type(error).__name__}: {error}); wanted what WeightSpace.to_json wrote"
+                f"from_json: the text is not a weight space ({type(error).__name__}: {error}); wanted what "
+                f"WeightSpace.to_json wrote"
             ) from error
 
     def describe(self) -> str:
         """A table for people: parameters with their axes, groups, order, and what is frozen and why."""
         total = sum(spec.numel for spec in self.parameters.values())
         width = max([len(name) for name in self.parameters] + [9])
-        lines = [f"{len(self.parameters)} parameters, {total:,} entries, {len(self.groups)} neuron groups, log10 order {self.log10_order:.2f}"]
+        lines = [
+            f"{len(self.parameters)} parameters, {total:,} entries, {len(self.groups)} neuron groups, log10 "
+            f"order {self.log10_order:.2f}"
+        ]
         lines += [f"signature {self.signature}", "", f"{'parameter':{width}}  {'shape':16} {'role':16} axes"]
         for name, spec in self.parameters.items():
             axes = "  x  ".join(axis_text(axis) for axis in spec.axes) or "scalar"
@@ -249,13 +266,16 @@ class WeightSpace:
         lines += ["", f"{'neuron group':{width}}  size  acts on"]
         for group in self.groups:
             over = f" (for each of {', '.join(group.over)})" if group.over else ""
-            lines.append(f"{group.name:{width}}  {group.size:<5} {', '.join(f'{p}[{d}]' for p, d in group.members)}{over}")
+            lines.append(
+                f"{group.name:{width}}  {group.size:<5} {', '.join(f'{p}[{d}]' for p, d in group.members)}{over}"
+            )
         lines += ["", "frozen axes:" if self.frozen else "no axis is frozen"]
         return "\n".join(lines + [f"  {name}: {reason}" for name, reason in self.frozen.items()])
 
     def __repr__(self) -> str:
         total = sum(spec.numel for spec in self.parameters.values())
-        return f"WeightSpace({len(self.parameters)} parameters, {total:,} entries, log10 order {self.log10_order:.2f}, {self.signature[:12]})"
+        size = f"{len(self.parameters)} parameters, {total:,} entries"
+        return f"WeightSpace({size}, log10 order {self.log10_order:.2f}, {self.signature[:12]})"
 
 
 def _space_from(value: Mapping[str, Any]) -> WeightSpace:
@@ -265,10 +285,13 @@ def _space_from(value: Mapping[str, Any]) -> WeightSpace:
     def atom(fields: Mapping[str, Any]) -> AtomSpec:
         return AtomSpec(**{**fields, "over": tuple(fields["over"])})
 
-    sites = tuple(SitePlan(s["name"], s["node_type"], tuple(s["atoms"]), tuple(map(slot, s["slots"]))) for s in value["sites"])
+    sites = tuple(
+        SitePlan(s["name"], s["node_type"], tuple(s["atoms"]), tuple(map(slot, s["slots"]))) for s in value["sites"]
+    )
     blocks = tuple(BlockPlan(**{**b, "slot": None if b["slot"] is None else slot(b["slot"])}) for b in value["blocks"])
     parameters = {
-        name: ParameterSpec(tuple(shape), tuple(axis_from_json(axis) for axis in axes), role) for name, shape, axes, role in value["parameters"]
+        name: ParameterSpec(tuple(shape), tuple(axis_from_json(axis) for axis in axes), role)
+        for name, shape, axes, role in value["parameters"]
     }
     texts: Sequence[str] = value["operations"]
     return WeightSpace(

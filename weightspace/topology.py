@@ -1,6 +1,7 @@
 """From the plan of a parameter graph to its index tensors: which entry lies on which edge or node.
 
-A plan is small and speaks of axes; the tensors follow from it and from the parameters' axes. Positions, not names, tie the two together.
+A plan is small and speaks of axes; the tensors follow from it and from the parameters' axes. Positions, not names,
+tie the two together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,7 +46,9 @@ class SitePlan:
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """Edges from one site to another: with a slot the entries of a parameter, without one the pairs that agree on common atoms."""
+    """Edges from one site to another: with a slot the entries of a parameter, without one the pairs that agree
+    on common atoms.
+    """
 
     name: str
     source: int
@@ -64,6 +67,10 @@ class NodeTensors:
     roles: tuple[str, ...]
     tap_position: Tensor
 
+    def to(self, device: torch.device) -> "NodeTensors":
+        """The same on a device."""
+        return NodeTensors(self.address.to(device), self.index.to(device), self.roles, self.tap_position.to(device))
+
 
 @dataclass(frozen=True)
 class EdgeTensors:
@@ -72,6 +79,10 @@ class EdgeTensors:
     edge_index: Tensor
     address: Tensor
     tap_position: Tensor
+
+    def to(self, device: torch.device) -> "EdgeTensors":
+        """The same on a device."""
+        return EdgeTensors(self.edge_index.to(device), self.address.to(device), self.tap_position.to(device))
 
 
 @dataclass(frozen=True)
@@ -107,7 +118,11 @@ class Layout:
         sizes = [self.size_of(name) for name in plan.atoms]
         count = prod(sizes)
         found = [self._slot(slot, [plan.atoms]) for slot in plan.slots]
-        address = torch.cat([grid.reshape(count, -1) for grid, _ in found], dim=1) if found else torch.zeros(count, 0, dtype=torch.long)
+        address = (
+            torch.cat([grid.reshape(count, -1) for grid, _ in found], dim=1)
+            if found
+            else torch.zeros(count, 0, dtype=torch.long)
+        )
         positions = [position for _, position in found] or [torch.zeros(0, TAP_FEATURES)]
         widths = [len(position) for position in positions]
         roles = tuple(slot.role for slot, width in zip(plan.slots, widths, strict=False) for _ in range(width))
@@ -133,24 +148,36 @@ class Layout:
             names = list(dict.fromkeys([*target, *source]))
             grid = {name: number for number, name in enumerate(names)}
             sizes = [self.size_of(name) for name in names]
-            rows = [_node_numbers([grid[n] for n in atoms], [self.size_of(n) for n in atoms], sizes) for atoms in (source, target)]
+            rows = [
+                _node_numbers([grid[n] for n in atoms], [self.size_of(n) for n in atoms], sizes)
+                for atoms in (source, target)
+            ]
             edge_index = torch.stack([row.reshape(-1) for row in rows])
-            return EdgeTensors(edge_index, torch.zeros(edge_index.shape[1], 0, dtype=torch.long), torch.zeros(0, TAP_FEATURES))
+            return EdgeTensors(
+                edge_index, torch.zeros(edge_index.shape[1], 0, dtype=torch.long), torch.zeros(0, TAP_FEATURES)
+            )
         address, position = self._slot(plan.slot, [target, source])
         shared = self._shared(plan.slot, [target, source])
         own = [k for k, same in enumerate(shared) if same is None]
         sizes = [self.size_of(n) for n in (*target, *(source[k] for k in own))]
         dims = [len(target) + own.index(k) if same is None else same for k, same in enumerate(shared)]
-        rows = [_node_numbers(dims, [self.size_of(n) for n in source], sizes), _node_numbers(range(len(target)), sizes[: len(target)], sizes)]
+        rows = [
+            _node_numbers(dims, [self.size_of(n) for n in source], sizes),
+            _node_numbers(range(len(target)), sizes[: len(target)], sizes),
+        ]
         edge_index = torch.stack([row.reshape(-1) for row in rows])
         return EdgeTensors(edge_index, address.reshape(edge_index.shape[1], -1), position)
 
     def _coordinates(self, slot: Slot) -> tuple[list[_Coordinate], tuple[Piece, ...]]:
         combination = self.parameter_pieces(slot.parameter)[slot.piece]
-        return [_Coordinate(d, a, self.size_of(a)) for d, piece in enumerate(combination) for a in piece.atoms], combination
+        return [
+            _Coordinate(d, a, self.size_of(a)) for d, piece in enumerate(combination) for a in piece.atoms
+        ], combination
 
     def _assign(self, slot: Slot, sites: Sequence[Sequence[str]]) -> list[list[int | None]]:
-        """For each site's atoms the number of the coordinate that they are, looked for in the dimensions of that side first."""
+        """For each site's atoms the number of the coordinate that they are, looked for in the dimensions of
+        that side first.
+        """
         coordinates, _ = self._coordinates(slot)
         result: list[list[int | None]] = []
         for side, atoms in zip(("target", "source"), sites, strict=False):
@@ -158,7 +185,7 @@ class Layout:
             for name in atoms:
                 fits = [i for i, c in enumerate(coordinates) if c.atom == name and i not in mine]
                 own = [i for i in fits if slot.dims[coordinates[i].dim] == side]
-                mine.append((own or fits or [None])[0])
+                mine.append(next(iter((*own, *fits)), None))
             result.append(mine)
         return result
 
@@ -182,7 +209,9 @@ class Layout:
         shared = self._shared(slot, sites) if len(sites) == 2 else []
         nodes = list(zip(sites[0], assigned[0], strict=True))
         if len(sites) == 2:
-            nodes += [pair for pair, same in zip(zip(sites[1], assigned[1], strict=True), shared, strict=True) if same is None]
+            nodes += [
+                pair for pair, same in zip(zip(sites[1], assigned[1], strict=True), shared, strict=True) if same is None
+            ]
         used = [number for _, number in nodes if number is not None]
         taps = [i for i in range(len(coordinates)) if i not in used]
         address = address.permute((*used, *taps))

@@ -1,30 +1,34 @@
 """One vocabulary of node kinds, functions, edge types and roles, shared by all architectures.
 
-The tables are append-only: a number, once given, keeps its meaning, so that a trained metanet keeps reading graphs. What is not in
+The tables are append-only: a number, once given, keeps its meaning, so that a trained metanet keeps reading graphs.
+What is not in
 a table counts as `"other"` (number 0).
 """
 
-from functools import lru_cache
+from functools import cache
 
 NODE_KINDS = (
-    "other", "input", "linear", "conv", "batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "add", "multiply", "cat",
-    "function", "normaliser", "scalar", "unknown", "unused", "constant", "parameter", "view", "softmax", "embedding", "matmul", "attention",
-    "divide", "subtract", "minimum", "maximum",
+    "other", "input", "linear", "conv", "batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm",
+    "add", "multiply", "cat", "function", "normaliser", "scalar", "unknown", "unused", "constant", "parameter",
+    "view", "softmax", "embedding", "matmul", "attention", "divide", "subtract", "minimum", "maximum", "prelu",
+    "log_softmax", "mean", "sum", "amax", "amin",
 )  # fmt: skip
 FUNCTIONS = (
-    "other", "output", "relu", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "sigmoid", "tanh", "softplus", "softsign",
-    "sin", "cos", "exp", "log", "abs", "sqrt", "pow", "hardtanh", "hardsigmoid", "hardswish", "log_sigmoid", "erf", "neg", "reciprocal", "rsqrt",
-    "add", "multiply", "subtract", "divide", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool", "mean", "sum", "amax", "amin",
-    "softmax", "log_softmax", "clamp", "round", "threshold", "square", "expm1", "log1p", "sign", "view", "pad", "relu6", "tan", "atan", "sinh", "cosh",
-    "floor", "ceil", "hardshrink", "softshrink", "max", "min",
+    "other", "output", "relu", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "sigmoid",
+    "tanh", "softplus", "softsign", "sin", "cos", "exp", "log", "abs", "sqrt", "pow", "hardtanh", "hardsigmoid",
+    "hardswish", "log_sigmoid", "erf", "neg", "reciprocal", "rsqrt", "add", "multiply", "subtract", "divide",
+    "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool", "mean", "sum", "amax", "amin", "softmax",
+    "log_softmax", "clamp", "round", "threshold", "square", "expm1", "log1p", "sign", "view", "pad", "relu6",
+    "tan", "atan", "sinh", "cosh", "floor", "ceil", "hardshrink", "softshrink", "max", "min",
 )  # fmt: skip
 EDGE_TYPES = (
-    "other", "linear", "conv", "norm", "add", "multiply", "cat", "function", "scope", "scalar", "unknown", "view", "softmax", "embedding",
-    "query", "key", "value", "gate", "divide", "subtract", "minimum", "maximum", "reduce", "conv_depthwise",
+    "other", "linear", "conv", "norm", "add", "multiply", "cat", "function", "scope", "scalar", "unknown",
+    "view", "softmax", "embedding", "query", "key", "value", "gate", "divide", "subtract", "minimum", "maximum",
+    "reduce", "conv_depthwise",
 )  # fmt: skip
 ROLES = (
-    "other", "weight", "bias", "norm_weight", "norm_bias", "running_mean", "running_var", "slope", "scalar", "buffer", "unused", "embedding",
-    "depthwise_weight", "input_weight",
+    "other", "weight", "bias", "norm_weight", "norm_bias", "running_mean", "running_var", "slope", "scalar",
+    "buffer", "unused", "embedding", "depthwise_weight", "input_weight",
 )  # fmt: skip
 
 
@@ -39,7 +43,7 @@ def split_node_type(node_type: str) -> tuple[str, tuple[str, ...]]:
     return kind, tuple(functions)
 
 
-@lru_cache(maxsize=None)
+@cache
 def node_kind_id(node_type: str) -> int:
     """Number of a node type's kind in `NODE_KINDS`; 0 where it is not in the table.
 
@@ -50,7 +54,7 @@ def node_kind_id(node_type: str) -> int:
     return _number(NODE_KINDS, split_node_type(node_type)[0])
 
 
-@lru_cache(maxsize=None)
+@cache
 def function_ids(node_type: str) -> tuple[int, ...]:
     """Numbers of a node type's functions in `FUNCTIONS`, in the order in which they act.
 

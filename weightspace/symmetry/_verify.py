@@ -1,6 +1,7 @@
 """Verify a derived group on random weights, with a negative control.
 
-On given weights a check is blind: with fresh batch norms a group that forgets all of their vectors passes, and zero-initialised branches let
+On given weights a check is blind: with fresh batch norms a group that forgets all of their vectors passes, and
+zero-initialised branches let
 anything pass. So every floating entry gets a random value (variances positive), in float64.
 """
 
@@ -19,7 +20,9 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 MOVED = 1e-6
 
 
-def random_state(space: WeightSpace, generator: torch.Generator, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+def random_state(
+    space: WeightSpace, generator: torch.Generator, dtype: torch.dtype = torch.float64
+) -> dict[str, Tensor]:
     """Random values for every floating entry, scaled so that signals neither vanish nor explode; variances positive."""
     state = {}
     for name, spec in space.parameters.items():
@@ -65,7 +68,10 @@ def verify(
         state = random_state(space, generator, dtype)
         wanted = run(state)
         if not all(bool(torch.isfinite(w).all()) for w in wanted):
-            raise VerificationError("verify: the module gives values that are not finite on random weights, so the check cannot tell; use verify=False")
+            raise VerificationError(
+                "verify: the module gives values that are not finite on random weights, so the check cannot "
+                "tell; use verify=False"
+            )
         element = space.random_element(generator)
         if _difference(run(_apply(space, element, state)), wanted) > TOLERANCE[dtype]:
             _blame(space, state, run=run, wanted=wanted, tolerance=TOLERANCE[dtype])
@@ -74,12 +80,19 @@ def verify(
 
 
 def _runner(
-    space: WeightSpace, module: nn.Module, inputs: Sequence[Any], options: dict[str, Any], dtype: torch.dtype, generator: torch.Generator
+    space: WeightSpace,
+    module: nn.Module,
+    inputs: Sequence[Any],
+    options: dict[str, Any],
+    dtype: torch.dtype,
+    generator: torch.Generator,
 ) -> tuple[Callable[[Mapping[str, Tensor]], list[Tensor]], torch.dtype]:
     from weightspace.runner import evaluation_call
 
     def prepared(kind: torch.dtype) -> Callable[[Mapping[str, Tensor]], list[Tensor]]:
-        args, kwargs = torch.utils._pytree.tree_map(lambda x: _random_like(x, kind, generator), (tuple(inputs), options))
+        args, kwargs = torch.utils._pytree.tree_map(
+            lambda x: _random_like(x, kind, generator), (tuple(inputs), options)
+        )
         return lambda state: evaluation_call(module, _convert_rest(module, state, kind), args, kwargs)
 
     first = prepared(dtype)
@@ -99,7 +112,11 @@ def _random_like(value: Any, dtype: torch.dtype, generator: torch.Generator) -> 
 def _convert_rest(module: nn.Module, state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     """Every parameter and buffer of the module in one dtype: those of the state as given, the others converted."""
     named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    rest = {name: t.detach().cpu().to(dtype) if t.is_floating_point() else t.cpu() for name, t in named.items() if name not in state}
+    rest = {
+        name: t.detach().cpu().to(dtype) if t.is_floating_point() else t.cpu()
+        for name, t in named.items()
+        if name not in state
+    }
     return {**rest, **state}
 
 
@@ -109,13 +126,23 @@ def _difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     return max((float((f - w).abs().max()) for f, w in pairs), default=0.0) / scale
 
 
-def _apply(space: WeightSpace, element: GroupElement, state: Mapping[str, Tensor], only: str | None = None) -> dict[str, Tensor]:
+def _apply(
+    space: WeightSpace, element: GroupElement, state: Mapping[str, Tensor], only: str | None = None
+) -> dict[str, Tensor]:
     actions = space._actions
-    return {name: actions[name](element, value, stacked=False) if only in (None, name) else value for name, value in state.items()}
+    return {
+        name: actions[name](element, value, stacked=False) if only in (None, name) else value
+        for name, value in state.items()
+    }
 
 
 def _blame(
-    space: WeightSpace, state: Mapping[str, Tensor], *, run: Callable[[Mapping[str, Tensor]], list[Tensor]], wanted: Sequence[Tensor], tolerance: float
+    space: WeightSpace,
+    state: Mapping[str, Tensor],
+    *,
+    run: Callable[[Mapping[str, Tensor]], list[Tensor]],
+    wanted: Sequence[Tensor],
+    tolerance: float,
 ) -> None:
     for group in space.groups:
         error = _difference(run(_apply(space, _cycle(space, group.name), state)), wanted)
@@ -123,10 +150,14 @@ def _blame(
             members = ", ".join(f"{parameter}[{dim}]" for parameter, dim in group.members)
             lines = [line for line in space.operations if any(parameter in line for parameter, _ in group.members)]
             raise VerificationError(
-                f"verify: permuting '{group.name}' (on {members}) changes the function by {error:.1e}, allowed {tolerance:.0e}. "
+                f"verify: permuting '{group.name}' (on {members}) changes the function by {error:.1e}, allowed "
+                f"{tolerance:.0e}. "
                 f"A rule is wrong; the operations that read it: {'; '.join(lines[:4])}"
             )
-    raise VerificationError("verify: a random group element changes the function, though each neuron group alone keeps it; a fibre has the wrong base")
+    raise VerificationError(
+        "verify: a random group element changes the function, though each neuron group alone keeps it; a fibre "
+        "has the wrong base"
+    )
 
 
 def _cycle(space: WeightSpace, name: str) -> GroupElement:
@@ -137,11 +168,17 @@ def _cycle(space: WeightSpace, name: str) -> GroupElement:
 
 
 def _control(
-    space: WeightSpace, name: str, state: Mapping[str, Tensor], *, run: Callable[[Mapping[str, Tensor]], list[Tensor]], wanted: Sequence[Tensor]
+    space: WeightSpace,
+    name: str,
+    state: Mapping[str, Tensor],
+    *,
+    run: Callable[[Mapping[str, Tensor]], list[Tensor]],
+    wanted: Sequence[Tensor],
 ) -> None:
     """A group's shift on one of its parameters alone is no symmetry: one of them must change the function.
 
-    Some change nothing by themselves (biases before a mean is subtracted, keys' biases), and groups of a dead branch never do.
+    Some change nothing by themselves (biases before a mean is subtracted, keys' biases), and groups of a dead branch
+    never do.
     """
     group = next(g for g in space.groups if g.name == name)
     parameters = sorted({parameter for parameter, _ in group.members}, key=lambda p: -space.parameters[p].numel)
@@ -153,6 +190,7 @@ def _control(
     other = {p: v.flip(0) * 0.7 + 0.1 if p in parameters else v for p, v in state.items()}
     if _difference(run(other), wanted) > MOVED:
         raise VerificationError(
-            f"verify: permuting '{name}' on a single one of {', '.join(parameters)} changes nothing, so the check has no power here; "
+            f"verify: permuting '{name}' on a single one of {', '.join(parameters)} changes nothing, so the "
+            f"check has no power here; "
             "hand in other example inputs, or use verify=False"
         )

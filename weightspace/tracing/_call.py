@@ -1,4 +1,6 @@
-"""One operation as its rule sees it: arguments by name, the verbs of the axis algebra, and the record that it leaves."""
+"""One operation as its rule sees it: arguments by name, the verbs of the axis algebra, and the record that it
+leaves.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +21,9 @@ class Call:
         solver: the axis algebra.
     """
 
-    def __init__(self, target: str, where: str, *, arguments: dict[str, Any], shape: Sequence[int], solver: AxisSolver) -> None:
+    def __init__(
+        self, target: str, where: str, *, arguments: dict[str, Any], shape: Sequence[int], solver: AxisSolver
+    ) -> None:
         self.target = target
         self.where = where
         self.arguments = arguments
@@ -65,17 +69,22 @@ class Call:
 
     def fixed(self, sizes: Sequence[int]) -> list[Axis]:
         """New fixed axes, for positions of a result."""
-        return [self.solver.atom(size, kind="spatial", reason=self.reason, label=f"p{k}") for k, size in enumerate(sizes)]
+        return [
+            self.solver.atom(size, kind="spatial", reason=self.reason, label=f"p{k}") for k, size in enumerate(sizes)
+        ]
 
     def alias(self, axes: Sequence[Axis]) -> list[Axis]:
         """Leave the record of a view: the neurons of the first argument, differently arranged."""
         self.record = Record("alias", "alias", self.output, inputs=(self.input,))
         return list(axes)
 
-    def function(self, op: str, *, axes: Sequence[Axis] | None = None, **attributes: Any) -> list[Axis]:
-        """Leave the record of a function that acts on each neuron of the first argument alone."""
-        self.record = Record("function", op, self.output, attributes=attributes, inputs=(self.input,), edge_type="function")
-        return list(self.input.axes if axes is None else axes)
+    def function(
+        self, op: str, *, of: Value | None = None, axes: Sequence[Axis] | None = None, **attributes: Any
+    ) -> list[Axis]:
+        """Leave the record of a function that acts on each neuron of the first argument (or of `of`) alone."""
+        of = of or self.input
+        self.record = Record("function", op, self.output, attributes=attributes, inputs=(of,), edge_type="function")
+        return list(of.axes if axes is None else axes)
 
     def site(self, op: str, *, axes: Sequence[Axis], **record: Any) -> list[Axis]:
         """Leave the record of an operation that makes neurons of its own; the rest as in `Record`."""
@@ -88,7 +97,9 @@ class Call:
         return list(axes)
 
     def parameters_are(self, *values: Value | None) -> bool:
-        """Whether each of the values is missing or an entry of the state_dict, so that it can lie on edges and nodes."""
+        """Whether each of the values is missing or an entry of the state_dict, so that it can lie on edges and
+        nodes.
+        """
         return all(value is None or value.parameter is not None for value in values)
 
     def broadcast(self, values: Sequence[Value]) -> list[Axis]:

@@ -1,12 +1,11 @@
 """torch.export with the errors that people need, and the arguments of a call by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from weightspace.errors import TraceError
 
@@ -24,19 +23,24 @@ def export(module: nn.Module, inputs: Sequence[Any], options: Mapping[str, Any] 
             return torch.export.export(module, tuple(inputs), options, strict=False)
         except Exception as error:
             raise TraceError(
-                f"trace: torch.export cannot follow {type(module).__name__}: {_first_line(error)}. Data-dependent control flow (if on a tensor's "
-                "value, .item()) and calls into other libraries cannot be traced; trace the part that holds the weights, or rewrite them with torch.where"
+                f"trace: torch.export cannot follow {type(module).__name__}: {_first_line(error)}. "
+                f"Data-dependent control flow (if on a tensor's "
+                "value, .item()) and calls into other libraries cannot be traced; trace the part that holds the "
+                "weights, or rewrite them with torch.where"
             ) from error
 
 
 def _check_runs(module: nn.Module, inputs: Sequence[Any], options: Mapping[str, Any]) -> None:
-    shapes = ", ".join(str(tuple(x.shape)) if isinstance(x, torch.Tensor) else type(x).__name__ for x in (*inputs, *options.values()))
+    shapes = ", ".join(
+        str(tuple(x.shape)) if isinstance(x, Tensor) else type(x).__name__ for x in (*inputs, *options.values())
+    )
     try:
         with torch.no_grad():
             module(*inputs, **options)
     except Exception as error:
         raise TraceError(
-            f"trace: {type(module).__name__} does not run on the example inputs ({shapes or 'none given'}): {_first_line(error)}. "
+            f"trace: {type(module).__name__} does not run on the example inputs ({shapes or 'none given'}): "
+            f"{_first_line(error)}. "
             "Hand in inputs as the forward method wants them, e.g. ws.trace(module, torch.zeros(1, 3, 32, 32))"
         ) from error
 
@@ -51,6 +55,34 @@ def evaluation_mode(module: nn.Module) -> Iterator[None]:
     finally:
         for part, training in before.items():
             part.training = training
+
+
+def canonical_state(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Floating entries of the state_dict, each tensor once, and the keys that share another key's tensor."""
+    found: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    first: dict[int, str] = {}
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if not isinstance(tensor, Tensor):
+            raise TraceError(
+                f"trace: state_dict['{name}'] is a {type(tensor).__name__}, wanted a tensor; modules with extra "
+                f"state cannot be converted"
+            )
+        if tensor.is_complex():
+            raise TraceError(
+                f"trace: state_dict['{name}'] is complex ({tensor.dtype}); store real and imaginary parts as "
+                f"two parameters"
+            )
+        if id(tensor) in first:
+            tied[name] = first[id(tensor)]
+        elif tensor.is_floating_point():
+            found[name] = tensor
+        first.setdefault(id(tensor), name)
+    if not found:
+        raise TraceError(
+            f"trace: {type(module).__name__} has no floating entry in its state_dict, so there is nothing to convert"
+        )
+    return found, tied
 
 
 def named_arguments(node: torch.fx.Node) -> dict[str, Any]:

@@ -1,29 +1,20 @@
 """From records to the plan of the parameter graph: sites, blocks, labels.
 
-Sites belong to (value, dimension, piece); views share them, functions of a neuron label them (or make a site of their own where the
-unlabelled value is used elsewhere too), everything else makes sites and ties them to those of its arguments.
+Sites belong to (value, dimension, piece); views share them, functions of a neuron label them (or make a site of
+their own where the
+unlabelled value is used elsewhere too), everything else makes sites and ties them to those of its
+arguments.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from weightspace.axes import UNIT, AtomSpec, Axis, Piece, pieces
+from weightspace.axes import UNIT, AtomSpec, Axis, Piece
 from weightspace.topology import BlockPlan, SitePlan, Slot
 from weightspace.tracing._records import Record, Use, Value
-
-
-@dataclass
-class _State:
-    """Where a value's neurons are: sites of each dimension (None where it has none yet), and sites without a dimension."""
-
-    axes: list[Axis]
-    dims: list[tuple[int, ...] | None]
-    loose: tuple[int, ...] = ()
-    functions: str = ""
-    is_input: bool = False
-    owned: set[int] = field(default_factory=set)
+from weightspace.tracing._sites import SiteBook, State, combination_numbers, combinations, operation_text
 
 
 class Planner:
@@ -41,9 +32,8 @@ class Planner:
         self._resolve = resolve
         self._spec = spec
         self._parameters = parameters
-        self.sites: list[SitePlan] = []
-        self.blocks: list[BlockPlan] = []
-        self._states: dict[int, _State] = {}
+        self._book = SiteBook(spec)
+        self._states: dict[int, State] = {}
         self._consumers: Counter[int] = Counter()
         self._root: dict[int, int] = {}
         self._cells: dict[tuple[Any, ...], int] = {}
@@ -52,7 +42,9 @@ class Planner:
     def plan(self, records: Sequence[Record], outputs: Sequence[Value]) -> None:
         """Plan the whole graph."""
         for record in records:
-            self._root[record.output.number] = self._root_of(record.inputs[0]) if record.kind == "alias" else record.output.number
+            self._root[record.output.number] = (
+                self._root_of(record.inputs[0]) if record.kind == "alias" else record.output.number
+            )
             for value in _read(record) if record.kind != "alias" else ():
                 self._consumers[self._root_of(value)] += 1
         self._consumers.update(self._root_of(value) for value in outputs)
@@ -68,53 +60,38 @@ class Planner:
 
     # --- states
 
-    def _state(self, value: Value) -> _State:
+    def _state(self, value: Value) -> State:
         if value.number not in self._states:
             axes = [self._resolve(axis) for axis in value.axes]
-            state = _State(axes, [None] * len(axes), is_input=value.origin == "input")
+            state = State(axes, [None] * len(axes), is_input=value.origin == "input")
             self._states[value.number] = state
             if value.parameter is not None:
                 state.loose = tuple(self._parameter_sites(value))
             elif value.origin == "constant":
-                state.loose = (self._new_site(f"constant({value.label})", ()),)
+                state.loose = (self._book.new_site(f"constant({value.label})", ()),)
         return self._states[value.number]
 
-    def _pieces(self, axis: Axis) -> tuple[Piece, ...]:
-        return pieces(axis, lambda name: self._spec(name).size)
+    @property
+    def sites(self) -> list[SitePlan]:
+        """The planned sites."""
+        return self._book.sites
 
-    def _neurons(self, piece: Piece) -> tuple[str, ...]:
-        marked = tuple(name for name in piece.atoms if self._spec(name).neuron)
-        return marked or (piece.atoms if len(piece.atoms) == 1 else ())
-
-    def _keys(self, axis: Axis) -> list[tuple[str, ...]]:
-        """The node atoms of each piece of an axis; a fibre brings its base along."""
-        keys = []
-        for piece in self._pieces(axis):
-            names = self._neurons(piece)
-            bases = [base for name in names for base in self._spec(name).over if base not in names and self._spec(base).neuron]
-            keys.append((*dict.fromkeys(bases), *names))
-        return keys
-
-    def _has_neurons(self, axis: Axis) -> bool:
-        return any(self._spec(name).neuron for piece in self._pieces(axis) for name in piece.atoms)
-
-    def _new_site(self, node_type: str, atoms: tuple[str, ...], slots: Iterable[Slot] = ()) -> int:
-        number = len(self.sites)
-        self.sites.append(SitePlan(f"{number}:{node_type.split('(', 1)[0].split('>', 1)[0]}", node_type, atoms, tuple(slots)))
-        return number
-
-    def _link(self, source: int, target: int, edge_type: str, **attributes: Any) -> None:
-        self.blocks.append(BlockPlan(f"{len(self.blocks)}:{edge_type}", source, target, edge_type, attributes))
+    @property
+    def blocks(self) -> list[BlockPlan]:
+        """The planned blocks."""
+        return self._book.blocks
 
     def _sites_at(self, value: Value, dim: int) -> tuple[int, ...]:
         """Sites of a value's dimension, made now if nothing has asked for them before."""
         state = self._state(value)
         if state.dims[dim] is None:
             kind = "input" if state.is_input else "view"
-            made = tuple(self._new_site(f"{kind}{state.functions}", atoms) for atoms in self._keys(state.axes[dim]))
+            made = tuple(
+                self._book.new_site(f"{kind}{state.functions}", atoms) for atoms in self._book.keys(state.axes[dim])
+            )
             for loose in state.loose:
                 for site in made:
-                    self._link(loose, site, "view")
+                    self._book.link(loose, site, "view")
             state.dims[dim] = made
         found = state.dims[dim]
         assert found is not None
@@ -124,7 +101,7 @@ class Planner:
         """(dimension, piece, site) of everything that a value consists of."""
         state = self._state(value)
         for dim, axis in enumerate(state.axes):
-            if state.dims[dim] is None and self._has_neurons(axis) and not state.loose:
+            if state.dims[dim] is None and self._book.has_neurons(axis) and not state.loose:
                 self._sites_at(value, dim)
         placed = [(dim, k, site) for dim, sites in enumerate(state.dims) for k, site in enumerate(sites or ())]
         return [*placed, *((None, 0, site) for site in state.loose)]
@@ -136,27 +113,35 @@ class Planner:
         axes = self._parameters[value.parameter]
         labels = ("tap",) * len(axes)
         made = []
-        for number, combination in enumerate(_combinations([self._pieces(axis) for axis in axes])):
-            atoms = tuple(dict.fromkeys(name for piece in combination for name in piece.atoms if self._spec(name).neuron))
+        for number, combination in enumerate(combinations([self._book.pieces_of(axis) for axis in axes])):
+            atoms = tuple(
+                dict.fromkeys(name for piece in combination for name in piece.atoms if self._spec(name).neuron)
+            )
             kind = "parameter" if atoms else "scalar"
-            made.append(self._new_site(kind, atoms, [Slot(value.parameter, number, "scalar" if not atoms else "buffer", labels)]))
+            made.append(
+                self._book.new_site(
+                    kind, atoms, [Slot(value.parameter, number, "scalar" if not atoms else "buffer", labels)]
+                )
+            )
         return made
 
     def _unused(self, name: str) -> None:
         self._parameter_sites(Value(-1, [], name))
-        last = self.sites[-1]
-        self.sites[-1] = replace(last, node_type="unused")
+        last = self._book.sites[-1]
+        self._book.sites[-1] = replace(last, node_type="unused")
 
     # --- records
 
     def _alias(self, record: Record) -> None:
         before = self._state(record.inputs[0])
         axes = [self._resolve(axis) for axis in record.output.axes]
-        state = _State(axes, [None] * len(axes), functions=before.functions, is_input=before.is_input, owned=before.owned)
+        state = State(
+            axes, [None] * len(axes), functions=before.functions, is_input=before.is_input, owned=before.owned
+        )
         left = [site for sites in before.dims for site in sites or ()]
         for dim, axis in enumerate(axes):
-            keys = self._keys(axis)
-            found = [next((s for s in left if self.sites[s].atoms == key), None) for key in keys]
+            keys = self._book.keys(axis)
+            found = [next((s for s in left if self._book.sites[s].atoms == key), None) for key in keys]
             if all(site is not None for site in found) and any(keys):
                 state.dims[dim] = tuple(site for site in found if site is not None)
                 left = [site for site in left if site not in found]
@@ -166,7 +151,7 @@ class Planner:
     def _function(self, record: Record) -> None:
         source = record.inputs[0]
         before = self._state(source)
-        text = ">" + _text(record.op, record.attributes)
+        text = ">" + operation_text(record.op, record.attributes)
         axes = [self._resolve(axis) for axis in record.output.axes]
         alone = self._consumers[self._root_of(source)] == 1
         bare = before.is_input and not before.loose and not any(before.dims)
@@ -176,31 +161,34 @@ class Planner:
             state.functions += text
         elif alone and all(site in before.owned for site in touched):
             for site in touched:
-                self.sites[site] = replace(self.sites[site], node_type=self.sites[site].node_type + text)
+                self._book.add_function(site, text)
         else:
-            renewed = {site: self._new_site("function" + text, self.sites[site].atoms) for site in dict.fromkeys(touched)}
+            renewed = {
+                site: self._book.new_site("function" + text, self._book.sites[site].atoms)
+                for site in dict.fromkeys(touched)
+            }
             for old, new in renewed.items():
-                self._link(old, new, "function")
+                self._book.link(old, new, "function")
             state.dims = [None if sites is None else tuple(renewed[s] for s in sites) for sites in before.dims]
             state.loose, state.owned = tuple(renewed[s] for s in before.loose), set(renewed.values())
         self._states[record.output.number] = state
 
     def _site(self, record: Record) -> None:
         axes = [self._resolve(axis) for axis in record.output.axes]
-        text = _text(record.op, {} if _on_edges(record) else record.attributes)
+        text = operation_text(record.op, {} if _on_edges(record) else record.attributes)
         shared = self._shared_sites(record, axes)
         local = bool(record.source or record.uses or record.scope)
-        state, first_new = _State(axes, [None] * len(axes)), len(self.sites)
+        state, first_new = State(axes, [None] * len(axes)), len(self._book.sites)
         for dim, axis in enumerate(axes):
             if dim == record.dim:
-                state.dims[dim] = shared or tuple(self._new_site(text, key) for key in self._keys(axis))
+                state.dims[dim] = shared or tuple(self._book.new_site(text, key) for key in self._book.keys(axis))
             elif local:
                 state.dims[dim] = self._carried(record, dim, axis)
-            elif self._has_neurons(axis) or self._given(record, dim, len(axes)):
-                state.dims[dim] = tuple(self._new_site(text, key) for key in self._keys(axis))
+            elif self._book.has_neurons(axis) or self._given(record, dim, len(axes)):
+                state.dims[dim] = tuple(self._book.new_site(text, key) for key in self._book.keys(axis))
         if not any(state.dims):
-            state.loose = (self._new_site(text, ()),)
-        state.owned = set(range(first_new, len(self.sites)))
+            state.loose = (self._book.new_site(text, ()),)
+        state.owned = set(range(first_new, len(self._book.sites)))
         self._states[record.output.number] = state
         self._tie_inputs(record, state, local=local)
         self._place_uses(record, state, repeated=shared is not None)
@@ -225,14 +213,14 @@ class Planner:
         if not record.uses or record.dim is None:
             return None
         names = tuple(use.value.parameter for use in record.uses)
-        source = self._keys(self._resolve(record.source[0].axes[record.source[1]])) if record.source else ()
+        source = self._book.keys(self._resolve(record.source[0].axes[record.source[1]])) if record.source else ()
         key = (record.op, names, tuple(source), axes[record.dim], tuple(sorted(map(str, record.attributes.items()))))
         if key not in self._cells:
             self._cells[key] = record.output.number
             return None
         return self._states[self._cells[key]].dims[record.dim]
 
-    def _tie_inputs(self, record: Record, state: _State, *, local: bool) -> None:
+    def _tie_inputs(self, record: Record, state: State, *, local: bool) -> None:
         rank, offset = len(state.axes), 0
         everything = [site for sites in state.dims for site in sites or ()] or list(state.loose)
         for position, value in enumerate(record.inputs):
@@ -244,24 +232,14 @@ class Planner:
                 sources = self._sites_at(value, mine)
                 if record.op == "cat" and dim == record.dim:
                     targets, offset = targets[offset : offset + len(sources)], offset + len(sources)
-                self._tie(sources, targets, record.edge_type, position)
+                self._book.tie(sources, targets, record.edge_type, position)
             loose = [(site, everything) for site in before.loose]
             loose += [(site, list(state.loose)) for sites in before.dims for site in sites or () if state.loose]
-            for source, targets in loose:
-                for target in self._relatives(source, targets):
-                    self._link(source, target, record.edge_type, argument=position)
+            for source, candidates in loose:
+                for target in self._book.relatives(source, candidates):
+                    self._book.link(source, target, record.edge_type, argument=position)
 
-    def _relatives(self, source: int, targets: Sequence[int]) -> Sequence[int]:
-        """Targets that share an atom with a source, or all of them where none does."""
-        mine = set(self.sites[source].atoms)
-        return [t for t in targets if mine & set(self.sites[t].atoms)] or targets
-
-    def _tie(self, sources: Sequence[int], targets: Sequence[int], edge_type: str, position: int) -> None:
-        pairs = zip(sources, targets, strict=True) if len(sources) == len(targets) else ((s, t) for s in sources for t in targets)
-        for source, target in pairs:
-            self._link(source, target, edge_type, argument=position)
-
-    def _place_uses(self, record: Record, state: _State, *, repeated: bool) -> None:
+    def _place_uses(self, record: Record, state: State, *, repeated: bool) -> None:
         if record.dim is None:
             return
         targets = state.dims[record.dim]
@@ -280,83 +258,103 @@ class Planner:
     def _place_edges(self, record: Record, use: Use, *, targets: Sequence[int], sources: Sequence[int]) -> None:
         name = use.value.parameter
         assert name is not None
-        parts = [self._pieces(axis) for axis in self._parameters[name]]
-        for number, choice in enumerate(_combination_numbers(parts)):
+        parts = [self._book.pieces_of(axis) for axis in self._parameters[name]]
+        for number, choice in enumerate(combination_numbers(parts)):
             target = targets[choice[use.dims.index("target")]]
             source = sources[choice[use.dims.index("source")]]
-            attributes = {**record.attributes, **self._tap_labels(use, [part[k] for part, k in zip(parts, choice, strict=True)])}
+            attributes = {
+                **record.attributes,
+                **self._tap_labels(use, [part[k] for part, k in zip(parts, choice, strict=True)]),
+            }
             slot = Slot(name, number, use.role, use.dims)
             label = name if number == 0 else f"{name}#{number}"
-            self.blocks.append(BlockPlan(label, source, target, record.edge_type, attributes, slot))
+            self._book.blocks.append(BlockPlan(label, source, target, record.edge_type, attributes, slot))
 
     def _tap_labels(self, use: Use, combination: Sequence[Piece]) -> dict[str, Any]:
         named = [(use.dims[d], name) for d, piece in enumerate(combination) for name in piece.atoms]
-        taps = [f"{self._spec(n).label or 'frozen'}:{self._spec(n).size}" for side, n in named if side == "source" and not self._spec(n).neuron]
+        taps = [
+            f"{self._spec(n).label or 'frozen'}:{self._spec(n).size}"
+            for side, n in named
+            if side == "source" and not self._spec(n).neuron
+        ]
         return {"taps": taps} if taps else {}
 
     def _place_numbers(self, use: Use, targets: Sequence[int]) -> None:
         name = use.value.parameter
         assert name is not None
-        for number, choice in enumerate(_combination_numbers([self._pieces(axis) for axis in self._parameters[name]])):
+        for number, choice in enumerate(
+            combination_numbers([self._book.pieces_of(axis) for axis in self._parameters[name]])
+        ):
             site = targets[choice[use.dims.index("target")]]
             slot = Slot(name, number, use.role, use.dims)
-            self.sites[site] = replace(self.sites[site], slots=(*self.sites[site].slots, slot))
+            self._book.add_slot(site, slot)
 
     def _count_use(self, use: Use, sources: Sequence[int]) -> None:
         """The edges of the first use serve again: count the use, and tie further sources to the first ones."""
-        for number, block in enumerate(self.blocks):
+        for number, block in enumerate(self._book.blocks):
             if block.slot is not None and block.slot.parameter == use.value.parameter:
                 uses = block.attributes.get("uses", 1) + 1
-                self.blocks[number] = replace(block, attributes={**block.attributes, "uses": uses})
+                self._book.blocks[number] = replace(block, attributes={**block.attributes, "uses": uses})
                 for source in sources:
-                    if source != block.source and self.sites[source].atoms == self.sites[block.source].atoms:
-                        self._link(source, block.source, "view", use=uses)
+                    if (
+                        source != block.source
+                        and self._book.sites[source].atoms == self._book.sites[block.source].atoms
+                    ):
+                        self._book.link(source, block.source, "view", use=uses)
 
-    def _tie_scope(self, record: Record, state: _State) -> None:
+    def _tie_scope(self, record: Record, state: State) -> None:
         if record.scope is None:
             return
         dims, group = record.scope
         axis = self._resolve(group)
-        atoms = tuple(name for piece in self._pieces(axis) for name in piece.atoms)
+        atoms = tuple(name for piece in self._book.pieces_of(axis) for name in piece.atoms)
         members = [site for dim in dims for site in state.dims[dim] or ()]
         if members:
-            hub = self._new_site("normaliser", atoms if axis != UNIT else ())
+            hub = self._book.new_site("normaliser", atoms if axis != UNIT else ())
             for site in members:
-                self._link(site, hub, "scope")
+                self._book.link(site, hub, "scope")
 
     def _reduce(self, record: Record) -> None:
         source = record.inputs[0]
         before = self._state(source)
         axes = [self._resolve(axis) for axis in record.output.axes]
         gone = {d % len(before.axes) for d in record.attributes["dims"]}
-        lost = [site for d in gone for site in (before.dims[d] or (self._sites_at(source, d) if self._has_neurons(before.axes[d]) else ()))]
+        lost = [
+            site
+            for d in gone
+            for site in (
+                before.dims[d] or (self._sites_at(source, d) if self._book.has_neurons(before.axes[d]) else ())
+            )
+        ]
         if not lost:
             self._function(record)
         state = self._states.get(record.output.number, replace(before, owned=set()))
         kept = [sites for d, sites in enumerate(state.dims) if d not in gone]
         keepdim = record.attributes["keepdim"]
-        state = replace(state, axes=axes, dims=[None if d in gone else s for d, s in enumerate(state.dims)] if keepdim else kept)
+        state = replace(
+            state, axes=axes, dims=[None if d in gone else s for d, s in enumerate(state.dims)] if keepdim else kept
+        )
         if lost:
-            hub = self._new_site(_text(record.op, record.attributes), ())
+            hub = self._book.new_site(operation_text(record.op, record.attributes), ())
             for site in lost:
-                self._link(site, hub, "reduce")
+                self._book.link(site, hub, "reduce")
             state.loose, state.owned = (*state.loose, hub), {hub}
         self._states[record.output.number] = state
 
     def _hub(self, record: Record) -> None:
         axes = [self._resolve(axis) for axis in record.output.axes]
-        hub = self._new_site(_text(record.op, record.attributes), ())
+        hub = self._book.new_site(operation_text(record.op, record.attributes), ())
         for position, value in enumerate(record.inputs):
             for dim, _, site in self._all_sites(value):
                 where = {} if dim is None else {"dim": dim - len(self._state(value).axes)}
-                self._link(site, hub, record.edge_type, argument=position, **where)
-        self._states[record.output.number] = _State(axes, [None] * len(axes), (hub,), owned={hub})
+                self._book.link(site, hub, record.edge_type, argument=position, **where)
+        self._states[record.output.number] = State(axes, [None] * len(axes), (hub,), owned={hub})
 
     def _label_outputs(self, outputs: Sequence[Value]) -> None:
         for number, value in enumerate(outputs):
             text = ">output" if len(outputs) == 1 else f">output({number})"
             for site in dict.fromkeys(site for _, _, site in self._all_sites(value)):
-                self.sites[site] = replace(self.sites[site], node_type=self.sites[site].node_type + text)
+                self._book.add_function(site, text)
 
 
 def _read(record: Record) -> list[Value]:
@@ -365,21 +363,3 @@ def _read(record: Record) -> list[Value]:
 
 def _on_edges(record: Record) -> bool:
     return any("source" in use.dims for use in record.uses)
-
-
-def _combinations(parts: Sequence[Sequence[Piece]]) -> list[tuple[Piece, ...]]:
-    return [tuple(part[k] for part, k in zip(parts, choice, strict=True)) for choice in _combination_numbers(parts)]
-
-
-def _combination_numbers(parts: Sequence[Sequence[Piece]]) -> list[tuple[int, ...]]:
-    from itertools import product
-
-    return list(product(*(range(len(part)) for part in parts)))
-
-
-def _text(op: str, attributes: Any) -> str:
-    """An operation with its attributes, in the vocabulary's form: `"max_pool(kernel_size=2,2;stride=2,2)"`."""
-    if not attributes:
-        return op
-    parts = (f"{k}={','.join(map(str, v)) if isinstance(v, (list, tuple)) else v}" for k, v in sorted(attributes.items()))
-    return f"{op}({';'.join(parts)})"

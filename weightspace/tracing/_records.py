@@ -47,7 +47,8 @@ class Record:
     """One operation.
 
     Args:
-        kind: `"alias"` (a view: the same neurons), `"function"` (acts on each neuron alone), `"site"` (makes neurons of its own),
+        kind: `"alias"` (a view: the same neurons), `"function"` (acts on each neuron alone), `"site"` (makes neurons
+            of its own),
             `"reduce"` (dimensions disappear), `"hub"` (an operation whose structure is not known).
         op: name in our vocabulary.
         attributes: of the operation, JSON values; those that change the function and are not visible in the axes.

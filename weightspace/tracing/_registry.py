@@ -14,8 +14,10 @@ _RULES: dict[str, Rule] = {}
 def rule(*targets: Any) -> Callable[[Rule], Rule]:
     """Register a tracing rule for operations.
 
-    A rule receives a `Call`, unifies the axes that the operation ties together, leaves one record and returns the axes of the result; it
-    returns None where it cannot speak for the call, which then freezes what it touches. A later registration replaces an earlier one.
+    A rule receives a `Call`, unifies the axes that the operation ties together, leaves one record and returns the
+    axes of the result; it
+    returns None where it cannot speak for the call, which then freezes what it touches. A later registration
+    replaces an earlier one.
 
     Args:
         *targets: overloads such as `torch.ops.aten.relu.default`, or their names, `"aten.relu.default"`.

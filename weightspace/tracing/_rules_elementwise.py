@@ -8,11 +8,24 @@ from weightspace.tracing._records import Use, Value
 from weightspace.tracing._registry import rule
 
 _FUNCTIONS = (
-    "relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "sigmoid", "tanh", "softplus", "hardtanh",
-    "hardsigmoid", "hardswish", "log_sigmoid", "erf", "sin", "cos", "tan", "atan", "sinh", "cosh", "exp", "expm1", "log", "log1p", "abs", "sqrt",
-    "rsqrt", "neg", "reciprocal", "square", "sign", "round", "floor", "ceil", "clamp", "clamp_min", "clamp_max", "threshold", "hardshrink", "softshrink",
+    "relu", "relu6", "leaky_relu", "elu", "celu", "selu", "gelu", "silu", "mish", "sigmoid", "tanh", "softplus",
+    "hardtanh", "hardsigmoid", "hardswish", "log_sigmoid", "erf", "sin", "cos", "tan", "atan", "sinh", "cosh",
+    "exp", "expm1", "log", "log1p", "abs", "sqrt", "rsqrt", "neg", "reciprocal", "square", "sign", "round",
+    "floor", "ceil", "clamp", "clamp_min", "clamp_max", "threshold", "hardshrink", "softshrink",
 )  # fmt: skip
-_SAME = ("contiguous", "clone", "detach", "alias", "to", "dropout", "feature_dropout", "alpha_dropout", "type_as", "lift_fresh_copy", "_to_copy")
+_SAME = (
+    "contiguous",
+    "clone",
+    "detach",
+    "alias",
+    "to",
+    "dropout",
+    "feature_dropout",
+    "alpha_dropout",
+    "type_as",
+    "lift_fresh_copy",
+    "_to_copy",
+)
 _IGNORED = {"self", "input", "out", "memory_format", "dtype", "inplace", "generator"}
 
 
@@ -32,7 +45,13 @@ def power(call: Call) -> list[Axis]:
     return call.function("pow", exponent=call["exponent"])
 
 
-@rule(*(f"aten.{name}.{overload}" for name in _SAME for overload in ("default", "dtype", "device", "other", "dtype_layout")))
+@rule(
+    *(
+        f"aten.{name}.{overload}"
+        for name in _SAME
+        for overload in ("default", "dtype", "device", "other", "dtype_layout")
+    )
+)
 def same(call: Call) -> list[Axis] | None:
     """The same numbers: copies, casts, and dropout in evaluation mode."""
     if call.get("train", False):
@@ -40,22 +59,34 @@ def same(call: Call) -> list[Axis] | None:
     return call.alias(call.input.axes)
 
 
-_BINARY = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "maximum": "maximum", "minimum": "minimum"}
+_BINARY = {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "div": "divide",
+    "maximum": "maximum",
+    "minimum": "minimum",
+}
 
 
-@rule(*(f"aten.{name}.{overload}" for name in _BINARY for overload in ("Tensor", "Scalar", "default", "Tensor_mode", "Scalar_mode")))
+@rule(
+    *(
+        f"aten.{name}.{overload}"
+        for name in _BINARY
+        for overload in ("Tensor", "Scalar", "default", "Tensor_mode", "Scalar_mode")
+    )
+)
 def binary(call: Call) -> list[Axis] | None:
     """Two tensors entry by entry with broadcasting (residuals, gates), or a tensor and a number."""
     name = _BINARY[call.target.split(".")[1].rstrip("_")]
-    options: dict[str, Any] = {k: v for k, v in call.arguments.items() if k in ("alpha", "rounding_mode") and v not in (None, 1)}
+    options: dict[str, Any] = {
+        k: v for k, v in call.arguments.items() if k in ("alpha", "rounding_mode") and v not in (None, 1)
+    }
     values = [value for value in (call["self"], call["other"]) if isinstance(value, Value)]
     if len(values) < 2:
         number = call["other"] if isinstance(call["self"], Value) else call["self"]
-        side = {} if isinstance(call["self"], Value) else {"reversed": True}
-        axes = call.function(name, other=number, **side, **options)
-        assert call.record is not None
-        call.record.inputs = (values[0],)
-        return values[0].axes if values[0] is not call.input else axes
+        side: dict[str, Any] = {} if isinstance(call["self"], Value) else {"reversed": True}
+        return call.function(name, of=values[0], other=number, **side, **options)
     axes = call.broadcast(values)
     return call.site(name, axes=axes, attributes=options, inputs=tuple(values), edge_type=name)
 
@@ -77,4 +108,6 @@ def prelu(call: Call) -> list[Axis] | None:
     dim = 1 if len(x.axes) > 1 else 0
     call.unify(weight.axes[0], x.axes[dim])
     call.solver.mark_neurons(x.axes[dim])
-    return call.site("prelu", axes=x.axes, inputs=(x,), edge_type="function", uses=(Use(weight, "slope", ("target",)),), dim=dim)
+    return call.site(
+        "prelu", axes=x.axes, inputs=(x,), edge_type="function", uses=(Use(weight, "slope", ("target",)),), dim=dim
+    )

@@ -10,7 +10,7 @@ from weightspace.tracing._registry import rule
 
 @rule("aten.linear.default")
 def linear(call: Call) -> list[Axis] | None:
-    """y = x W^T + b: columns are the input's axis, rows a new one."""
+    """Y = x W^T + b: columns are the input's axis, rows a new one."""
     x, weight, bias = call["input"], call["weight"], call["bias"]
     call.unify(weight.axes[1], x.axes[-1])
     if bias is not None:
@@ -28,7 +28,9 @@ def linear(call: Call) -> list[Axis] | None:
 
 @rule(*(f"aten.conv{n}d.{overload}" for n in (1, 2, 3) for overload in ("default", "padding")))
 def convolution(call: Call) -> list[Axis] | None:
-    """Convolutions: channels as in a linear layer, kernel and image positions fixed; groups are blocks of both channel axes."""
+    """Convolutions: channels as in a linear layer, kernel and image positions fixed; groups are blocks of both
+    channel axes.
+    """
     x, weight, bias, groups = call["input"], call["weight"], call["bias"], call["groups"]
     rank = len(weight.axes) - 2
     dim = len(x.axes) - rank - 1
@@ -46,7 +48,9 @@ def convolution(call: Call) -> list[Axis] | None:
     axes = [*x.axes[:dim], weight.axes[0], *call.fixed(call.shape[dim + 1 :])]
     depthwise = groups > 1 and call.solver.size(weight.axes[1]) == 1
     kernel = ("kernel",) * rank
-    attributes = {name: _plain(call[name]) for name in ("stride", "padding", "dilation", "groups")} | {"kernel": _kernel(call)}
+    attributes = {name: _plain(call[name]) for name in ("stride", "padding", "dilation", "groups")} | {
+        "kernel": _kernel(call)
+    }
     shared: dict[str, Any] = {"axes": axes, "attributes": attributes, "dim": dim}
     if depthwise:
         uses = (Use(weight, "depthwise_weight", ("target", "tap", *kernel)), *node_uses((bias, "bias")))

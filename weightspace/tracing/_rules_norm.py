@@ -20,10 +20,17 @@ def batch_norm(call: Call) -> list[Axis] | None:
     op = "batch_norm" if call.target.startswith("aten.batch_norm") else "instance_norm"
     own_statistics = call.get("training", call.get("use_input_stats", False))
     attributes = {"eps": call["eps"]} | ({"own_statistics": True} if own_statistics and op == "batch_norm" else {})
-    return call.site(op, axes=x.axes, attributes=attributes, inputs=(x,), edge_type="norm", uses=node_uses(*named), dim=1)
+    return call.site(
+        op, axes=x.axes, attributes=attributes, inputs=(x,), edge_type="norm", uses=node_uses(*named), dim=1
+    )
 
 
-_CHANNEL_ROLES = (("weight", "norm_weight"), ("bias", "norm_bias"), ("running_mean", "running_mean"), ("running_var", "running_var"))
+_CHANNEL_ROLES = (
+    ("weight", "norm_weight"),
+    ("bias", "norm_bias"),
+    ("running_mean", "running_mean"),
+    ("running_var", "running_var"),
+)
 
 
 @rule("aten.layer_norm.default")
@@ -60,4 +67,6 @@ def group_norm(call: Call) -> list[Axis] | None:
             call.unify(value.axes[0], x.axes[1])
     call.solver.mark_neurons(x.axes[1])
     shared = {"inputs": (x,), "edge_type": "norm", "dim": 1, "scope": ((1,), group)}
-    return call.site("group_norm", axes=x.axes, attributes={"eps": call["eps"], "groups": groups}, uses=node_uses(*named), **shared)
+    return call.site(
+        "group_norm", axes=x.axes, attributes={"eps": call["eps"], "groups": groups}, uses=node_uses(*named), **shared
+    )

@@ -30,7 +30,9 @@ def _pool(call: Call, rank: int, op: str, attributes: dict[str, Any]) -> list[Ax
     axes = call.input.axes
     call.spatial(axes[-rank:])
     call.solver.mark_neurons(axes[-rank - 1])
-    plain = {name: list(value) if isinstance(value, (list, tuple)) else value for name, value in attributes.items()}
+    plain: dict[str, Any] = {
+        name: list(value) if isinstance(value, (list, tuple)) else value for name, value in attributes.items()
+    }
     return call.function(op, axes=[*axes[:-rank], *call.fixed(call.shape[-rank:])], **plain)
 
 

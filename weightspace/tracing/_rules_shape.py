@@ -7,7 +7,13 @@ from weightspace.tracing._call import Call
 from weightspace.tracing._registry import rule
 
 
-@rule("aten.view.default", "aten.reshape.default", "aten._unsafe_view.default", "aten.flatten.using_ints", "aten.unflatten.int")
+@rule(
+    "aten.view.default",
+    "aten.reshape.default",
+    "aten._unsafe_view.default",
+    "aten.flatten.using_ints",
+    "aten.unflatten.int",
+)
 def reshape(call: Call) -> list[Axis] | None:
     """A row-major rearrangement: axes become products, or are refined where a new dimension ends inside one."""
     axes = call.solver.reshape(call.input.axes, call.shape) if prod(call.shape) else None

@@ -1,15 +1,20 @@
 """The axis algebra: axes are unified lazily, atoms are refined into products and sums where operations ask for it.
 
-A union-find with refinement. An atom is unbound, or bound to another axis. Whatever cannot be unified is frozen with the operation as its
+A union-find with refinement. An atom is unbound, or bound to another axis. Whatever cannot be unified is frozen with
+the operation as its
 reason: the group can only become too small, never wrong.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from weightspace.axes import FREE, UNIT, Atom, AtomSpec, Axis, Product, Sum, atoms_of, axis_size
+from weightspace.errors import TraceError
 
 FROZEN = "frozen"
+
+
+_Split = Callable[[Axis, int], bool]
 
 
 @dataclass
@@ -30,7 +35,16 @@ class AxisSolver:
         self._variables: dict[str, _Variable] = {}
         self._apart: list[tuple[Axis, tuple[Axis, ...]]] = []
 
-    def atom(self, size: int, *, kind: str = FREE, over: Sequence[str] = (), neuron: bool = False, reason: str = "", label: str = "") -> Axis:
+    def atom(
+        self,
+        size: int,
+        *,
+        kind: str = FREE,
+        over: Sequence[str] = (),
+        neuron: bool = False,
+        reason: str = "",
+        label: str = "",
+    ) -> Axis:
         """A new atom; an axis of size 1 needs none and is the unit."""
         if size == 1:
             return UNIT
@@ -43,7 +57,9 @@ class AxisSolver:
         return axis_size(axis, lambda name: self._variables[name].size)
 
     def resolve(self, axis: Axis) -> Axis:
-        """Normal form under the bindings: nested products and sums flattened, units dropped, a leading sum distributed."""
+        """Normal form under the bindings: nested products and sums flattened, units dropped, a leading sum
+        distributed.
+        """
         if isinstance(axis, Atom):
             bound = self._variables[axis.name].bound
             return axis if bound is None else self.resolve(bound)
@@ -54,7 +70,7 @@ class AxisSolver:
     def _product(self, factors: Iterable[Axis]) -> Axis:
         flat: list[Axis] = []
         for factor in factors:
-            flat.extend(factor.factors if isinstance(factor, Product) else [factor])
+            flat.extend(_factors(factor))
         if len(flat) > 1 and isinstance(flat[0], Sum):
             return _sum(self._product([term, *flat[1:]]) for term in flat[0].terms)
         return flat[0] if len(flat) == 1 else Product(tuple(flat))
@@ -114,21 +130,25 @@ class AxisSolver:
         if a == b:
             return True
         if self.size(a) != self.size(b):
-            raise AssertionError(f"axes of {self.size(a)} and {self.size(b)} elements meet at {reason}")
+            raise TraceError(
+                f"axes of {self.size(a)} and {self.size(b)} elements cannot be one at {reason}; mend its rule"
+            )
         if isinstance(a, Atom) or isinstance(b, Atom):
             done = self._bind_either(a, b)
         elif isinstance(a, Product) and isinstance(b, Product):
             done = self._refine(a.factors, b.factors, self._split_factor, reason)
         else:
-            terms = [axis.terms if isinstance(axis, Sum) else (axis,) for axis in (a, b)]
-            done = self._refine(*terms, self._split_term, reason)
+            left, right = (axis.terms if isinstance(axis, Sum) else (axis,) for axis in (a, b))
+            done = self._refine(left, right, self._split_term, reason)
         if not done:
             self.freeze(a, reason)
             self.freeze(b, reason)
         return done
 
-    def _refine(self, left: Sequence[Axis], right: Sequence[Axis], split, reason: str) -> bool:  # noqa: ANN001
-        """Walk two lists of parts from the left, splitting the larger part; later parts are resolved anew after each step."""
+    def _refine(self, left: Sequence[Axis], right: Sequence[Axis], split: _Split, reason: str) -> bool:
+        """Walk two lists of parts from the left, splitting the larger part; later parts are resolved anew
+        after each step.
+        """
         for number, (x, y) in enumerate(zip(left, right, strict=False)):
             x, y = self.resolve(x), self.resolve(y)
             small, large = sorted((self.size(x), self.size(y)))
@@ -138,7 +158,10 @@ class AxisSolver:
                 continue
             if not split(x if self.size(x) == large else y, small):
                 return False
-            both = [Product(tuple(parts)) if split == self._split_factor else Sum(tuple(parts)) for parts in (left[number:], right[number:])]
+            both = [
+                Product(tuple(parts)) if split == self._split_factor else Sum(tuple(parts))
+                for parts in (left[number:], right[number:])
+            ]
             return self.unify(both[0], both[1], reason)
         return True
 
@@ -149,7 +172,11 @@ class AxisSolver:
 
     def _bind(self, atom: Atom, axis: Axis) -> bool:
         variable, names = self._variables[atom.name], self.atoms(axis)
-        if atom.name in names or any(atom.name in self._bases(name) for name in names) or self._bases(atom.name) & set(names):
+        if (
+            atom.name in names
+            or any(atom.name in self._bases(name) for name in names)
+            or self._bases(atom.name) & set(names)
+        ):
             return False
         if variable.kind != FREE:
             self.freeze(axis, variable.reason, kind=variable.kind)
@@ -169,12 +196,14 @@ class AxisSolver:
         if not isinstance(axis, Atom) or self._variables[axis.name].size % size:
             return None
         variable = self._variables[axis.name]
-        like = {"kind": variable.kind, "reason": variable.reason}
-        first = self.atom(size, over=self.over(axis.name), label=f"{variable.label}/0", **like)
-        over = (*self.over(axis.name), *atoms_of(first))
-        second = self.atom(variable.size // size, over=over, label=f"{variable.label}/1", **like)
+        over = self.over(axis.name)
+        first = self._part(variable, size, over, f"{variable.label}/0")
+        second = self._part(variable, variable.size // size, (*over, *atoms_of(first)), f"{variable.label}/1")
         variable.bound = Product((first, second))
         return first, second
+
+    def _part(self, whole: _Variable, size: int, over: Sequence[str], label: str) -> Axis:
+        return self.atom(size, kind=whole.kind, over=over, reason=whole.reason, label=label)
 
     def _split_factor(self, axis: Axis, size: int) -> bool:
         return self.split(axis, size) is not None
@@ -189,23 +218,25 @@ class AxisSolver:
         if not isinstance(axis, Atom):
             return False
         variable = self._variables[axis.name]
-        like = {"kind": variable.kind, "reason": variable.reason, "over": self.over(axis.name), "neuron": variable.neuron}
-        variable.bound = Sum((self.atom(size, **like), self.atom(variable.size - size, **like)))
+        over = self.over(axis.name)
+        parts = [self._part(variable, n, over, variable.label) for n in (size, variable.size - size)]
+        for part in parts if variable.neuron else ():
+            self.mark_neurons(part)
+        variable.bound = Sum(tuple(parts))
         return True
 
     def reshape(self, axes: Sequence[Axis], sizes: Sequence[int]) -> list[Axis] | None:
-        """The axes of a row-major reshape, atoms refined where a new dimension ends inside them; None where that is impossible."""
-        whole = self.resolve(Product(tuple(axes)))
-        todo = list(whole.factors) if isinstance(whole, Product) else [whole]
-        if any(isinstance(factor, Sum) for factor in (self.resolve(axis) for axis in axes)):
-            todo = [f for axis in map(self.resolve, axes) for f in (axis.factors if isinstance(axis, Product) else (axis,))]
+        """The axes of a row-major reshape, atoms refined where a new dimension ends inside them; None where
+        that is impossible.
+        """
+        todo = [factor for axis in map(self.resolve, axes) for factor in _factors(axis)]
         result: list[Axis] = []
         for size in sizes:
             taken: list[Axis] = []
             while (missing := size // self.size(Product(tuple(taken)))) > 1:
                 head = self.resolve(todo[0])
                 if isinstance(head, Product):
-                    todo[:1] = head.factors
+                    todo[:1] = list(head.factors)
                     continue
                 step = self.size(head)
                 if missing % step == 0:
@@ -214,16 +245,16 @@ class AxisSolver:
                 parts = self.split(todo[0], missing) if step % missing == 0 else None
                 if parts is None:
                     return None
-                todo[:1] = parts
+                todo[:1] = list(parts)
             result.append(self.resolve(Product(tuple(taken))))
         return result
 
     def settle_fibres(self, tensors: Iterable[Sequence[Axis]]) -> None:
         """A fibre stands in every tensor beside its base, or its permutation does not depend on it.
 
-        Unified atoms may depend on whatever either of them may depend on; here that is cut down to what is true of every tensor. The base is
-        looked for in the fibre's own dimension first; where it is missing, or stands in several other dimensions, the fibre becomes
-        independent of it.
+        Unified atoms may depend on whatever either of them may depend on; here that is cut down to what is true of
+        every tensor. The base is looked for in the fibre's own dimension first; where it is missing, or stands in
+        several other dimensions, the fibre becomes independent of it.
         """
         for axis, others in self._apart:
             for name in self.atoms(axis):
@@ -244,7 +275,13 @@ class AxisSolver:
         variable = self._variables[name]
         over = self.over(name) if variable.kind == FREE else ()
         neuron = variable.neuron or variable.kind == FREE
-        return AtomSpec(variable.size, variable.kind, over, neuron, variable.reason, "" if variable.kind == FREE else variable.label)
+        return AtomSpec(
+            variable.size, variable.kind, over, neuron, variable.reason, "" if variable.kind == FREE else variable.label
+        )
+
+
+def _factors(axis: Axis) -> tuple[Axis, ...]:
+    return axis.factors if isinstance(axis, Product) else (axis,)
 
 
 def _holds_sum(axis: Axis) -> bool:

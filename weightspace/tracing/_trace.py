@@ -3,17 +3,19 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
 
-from weightspace.axes import FREE, AtomSpec, Axis, atoms_of, axis_text, axis_to_json, rename
+from weightspace.axes import AtomSpec, Axis, atoms_of, rename
 from weightspace.errors import ConfigurationError, TraceError, UnsupportedOperationError
 from weightspace.space import ParameterSpec, WeightSpace
 from weightspace.tracing._call import Call
-from weightspace.tracing._export import export, module_path, named_arguments
+from weightspace.tracing._description import describe, signature_of
+from weightspace.tracing._export import canonical_state, export, module_path, named_arguments
 from weightspace.tracing._planner import Planner
 from weightspace.tracing._records import Record, Value
 from weightspace.tracing._registry import find_rule
@@ -33,8 +35,10 @@ def trace(
 ) -> WeightSpace:
     """Derive the weight space of a module: named axes, permutation group and parameter graph.
 
-    The module is exported by `torch.export` (evaluation mode, not decomposed); each operation's rule unifies the axes that the operation
-    ties together. What no rule knows is frozen, so the group can be too small, never wrong; it is then verified on random weights.
+    The module is exported by `torch.export` (evaluation mode, not decomposed); each operation's rule unifies the
+    axes that the operation
+    ties together. What no rule knows is frozen, so the group can be too small, never wrong; it is then verified on
+    random weights.
 
     Args:
         module: any `torch.nn.Module`; its mode and weights are left as they are.
@@ -53,7 +57,8 @@ def trace(
 
     Example:
         >>> import torch, weightspace as ws
-        >>> space = ws.trace(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)), torch.zeros(1, 4))
+        >>> space = ws.trace(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)),
+        torch.zeros(1, 4))
         >>> [(group.name, group.size) for group in space.groups], round(10**space.log10_order)
         ([('0.weight:0', 3)], 6)
     """
@@ -62,7 +67,10 @@ def trace(
     space = tracer.run()
     edges = sum(_edge_count(space, number) for number in range(len(space.blocks)))
     if edges > max_edges:
-        raise TraceError(f"trace: the parameter graph of {type(module).__name__} has {edges:,} edges, allowed {max_edges:,}; raise max_edges, or trace a part")
+        raise TraceError(
+            f"trace: the parameter graph of {type(module).__name__} has {edges:,} edges, allowed {max_edges:,}; "
+            f"raise max_edges, or trace a part"
+        )
     if verify:
         space.verify(module, *example_inputs, example_kwargs=example_kwargs)
     return space
@@ -70,7 +78,10 @@ def trace(
 
 def _check_options(module: nn.Module, symmetries: Iterable[str], on_unknown: str) -> None:
     if not isinstance(module, nn.Module):
-        raise TraceError(f"trace: found {type(module).__name__}, wanted a torch.nn.Module; hand in the module itself, not its state_dict or class")
+        raise TraceError(
+            f"trace: found {type(module).__name__}, wanted a torch.nn.Module; hand in the module itself, not "
+            f"its state_dict or class"
+        )
     if set(symmetries) != {"permutation"}:
         raise ConfigurationError(f"trace: symmetries={sorted(symmetries)} is not supported; wanted {{'permutation'}}")
     if on_unknown not in ("freeze", "raise"):
@@ -94,14 +105,16 @@ class _Tracer:
         self._values: list[Value] = []
         self._records: list[Record] = []
         self._of_node: dict[torch.fx.Node, Any] = {}
-        self._state, self._tied = _canonical_state(module)
+        self._state, self._tied = canonical_state(module)
         self._parameters: dict[str, Value] = {}
         self._uniform: set[str] = set()
 
     def run(self) -> WeightSpace:
         """Trace, settle and plan."""
         for name, tensor in self._state.items():
-            self._parameters[name] = self._new_value([self._solver.atom(size) for size in tensor.shape], name, origin="parameter")
+            self._parameters[name] = self._new_value(
+                [self._solver.atom(size) for size in tensor.shape], name, origin="parameter"
+            )
         self._placeholders()
         outputs: list[Value] = []
         for node in self._program.graph.nodes:
@@ -119,7 +132,9 @@ class _Tracer:
 
     # --- values
 
-    def _new_value(self, axes: list[Axis], parameter: str | None = None, *, origin: str = "operation", label: str = "") -> Value:
+    def _new_value(
+        self, axes: list[Axis], parameter: str | None = None, *, origin: str = "operation", label: str = ""
+    ) -> Value:
         self._values.append(Value(len(self._values), axes, parameter, origin, label))
         return self._values[-1]
 
@@ -136,7 +151,10 @@ class _Tracer:
             if node is None or not isinstance(node.meta.get("val"), Tensor):
                 continue
             if spec.kind == InputKind.USER_INPUT:
-                axes = [self._solver.atom(size, kind="input", reason="input", label=f"i{count}.{d}") for d, size in enumerate(node.meta["val"].shape)]
+                axes = [
+                    self._solver.atom(size, kind="input", reason="input", label=f"i{count}.{d}")
+                    for d, size in enumerate(node.meta["val"].shape)
+                ]
                 self._of_node[node] = self._new_value(axes, origin="input", label=str(count))
                 count += 1
                 continue
@@ -149,7 +167,9 @@ class _Tracer:
         axes = []
         for dim, size in enumerate(tensor.shape):
             uniform = size > 0 and bool((tensor == tensor.narrow(dim, 0, 1)).all())
-            axes.append(self._solver.atom(size) if uniform else self._solver.atom(size, kind="constant", reason="constant"))
+            axes.append(
+                self._solver.atom(size) if uniform else self._solver.atom(size, kind="constant", reason="constant")
+            )
         content = tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
         digest = hashlib.sha256(repr(tuple(tensor.shape)).encode() + content).hexdigest()[:12]
         return self._new_value(axes, origin="constant", label=digest)
@@ -159,13 +179,14 @@ class _Tracer:
     def _call(self, node: torch.fx.Node) -> None:
         result = node.meta.get("val")
         if getattr(node.target, "__name__", "") == "getitem":
-            found = self._of_node[node.args[0]]  # type: ignore[index]
-            self._of_node[node] = found[node.args[1]] if isinstance(found, (list, tuple)) else found
+            arguments: Any = node.args
+            found: Any = self._of_node[arguments[0]]
+            self._of_node[node] = found[arguments[1]] if isinstance(found, (list, tuple)) else found
             return
         rule = find_rule(node.target) if isinstance(node.target, torch._ops.OpOverload) else None
         if rule is not None and isinstance(result, Tensor):
-            arguments = {k: _map(v, self._of_node) for k, v in named_arguments(node).items()}
-            call = Call(str(node.target), module_path(node), arguments=arguments, shape=result.shape, solver=self._solver)
+            named = {k: _map(v, self._of_node) for k, v in named_arguments(node).items()}
+            call = Call(str(node.target), module_path(node), arguments=named, shape=result.shape, solver=self._solver)
             axes = rule(call)
             if axes is not None and call.record is not None:
                 self._keep(call, axes, result)
@@ -176,7 +197,10 @@ class _Tracer:
     def _keep(self, call: Call, axes: list[Axis], result: Tensor) -> None:
         sizes = tuple(self._solver.size(axis) for axis in axes)
         if sizes != tuple(result.shape):
-            raise TraceError(f"the rule for {call.target} returned axes of sizes {sizes}, the result has shape {tuple(result.shape)}; mend the rule")
+            raise TraceError(
+                f"the rule for {call.target} returned axes of sizes {sizes}, the result has shape "
+                f"{tuple(result.shape)}; mend the rule"
+            )
         assert call.record is not None
         call.output.number, call.output.axes = len(self._values), axes
         call.record.where = call.where
@@ -198,18 +222,22 @@ class _Tracer:
         reason = f"{name} at '{path}'" if path else name
         for value in touched:
             self._fix(value.axes, "frozen", reason)
-        made = []
+        made: list[Value] = []
         for shape in _shapes(result):
-            value = self._new_value([self._solver.atom(size, kind="frozen", reason=reason) for size in shape])
+            value = self._new_value(
+                [self._solver.atom(size, kind="frozen", reason=reason, label=f"u.{d}") for d, size in enumerate(shape)]
+            )
             plain = json.dumps(_plain((node.args, node.kwargs), self._of_node), default=str)
             attributes = {"operation": name, "arguments": plain, "result": len(made)}
             self._records.append(Record("hub", "unknown", value, attributes, tuple(touched), "unknown", where=path))
             made.append(value)
-        self._of_node[node] = made if isinstance(result, (list, tuple)) else (made or [None])[0]
+        self._of_node[node] = made if isinstance(result, (list, tuple)) else next(iter(made), None)
 
     def _fix_unread(self) -> None:
         """Axes of entries that no operation reads have no meaning that a permutation could keep."""
-        read = {id(value) for record in self._records for value in (*record.inputs, *(use.value for use in record.uses))}
+        read = {
+            id(value) for record in self._records for value in (*record.inputs, *(use.value for use in record.uses))
+        }
         for value in self._parameters.values():
             if id(value) not in read:
                 self._fix(value.axes, "unused", "no operation reads it")
@@ -226,14 +254,22 @@ class _Tracer:
         planner = Planner(final, specs.__getitem__, axes)
         planner.plan(self._records, outputs)
         roles = _roles(self._records, planner)
-        parameters = {name: ParameterSpec(tuple(t.shape), axes[name], roles.get(name, "unused")) for name, t in self._state.items()}
-        used = {n for p in parameters.values() for axis in p.axes for n in atoms_of(axis)} | {n for s in planner.sites for n in s.atoms}
+        parameters = {
+            name: ParameterSpec(tuple(t.shape), axes[name], roles.get(name, "unused"))
+            for name, t in self._state.items()
+        }
+        used = {n for p in parameters.values() for axis in p.axes for n in atoms_of(axis)} | {
+            n for s in planner.sites for n in s.atoms
+        }
         used |= {base for name in used for base in specs[name].over}
-        operations = tuple(_describe(self._records, outputs, final, {n for p in parameters.values() for a in p.axes for n in atoms_of(a)}))
+        named = {name for spec in parameters.values() for axis in spec.axes for name in atoms_of(axis)}
+        operations = tuple(describe(self._records, outputs, final=final, specs=specs, named=named))
         keys = tuple(self._module.state_dict().keys())
         atoms = {name: spec for name, spec in specs.items() if name in used}
-        signature = _signature(parameters, atoms, operations, keys, self._tied)
-        return WeightSpace(parameters, atoms, tuple(planner.sites), tuple(planner.blocks), signature, operations, keys, self._tied)
+        signature = signature_of(parameters, atoms, operations, keys, self._tied)
+        return WeightSpace(
+            parameters, atoms, tuple(planner.sites), tuple(planner.blocks), signature, operations, keys, self._tied
+        )
 
     def _name_atoms(self) -> tuple[dict[str, str], dict[str, AtomSpec]]:
         """Atoms named after the first dimension of a parameter that they stand on, rows before columns."""
@@ -254,28 +290,17 @@ class _Tracer:
         specs = {}
         for atom, name in names.items():
             spec = self._solver.spec(atom)
-            specs[name] = AtomSpec(spec.size, spec.kind, tuple(names[b] for b in spec.over if b in names), spec.neuron, spec.reason, spec.label)
+            specs[name] = AtomSpec(
+                spec.size,
+                spec.kind,
+                tuple(names[b] for b in spec.over if b in names),
+                spec.neuron,
+                spec.reason,
+                spec.label,
+            )
+        for base in {base for spec in specs.values() for base in spec.over}:
+            specs[base] = replace(specs[base], neuron=True)
         return names, specs
-
-
-def _canonical_state(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Floating entries of the state_dict, each tensor once, and the keys that share another key's tensor."""
-    found: dict[str, Tensor] = {}
-    tied: dict[str, str] = {}
-    first: dict[int, str] = {}
-    for name, tensor in module.state_dict(keep_vars=True).items():
-        if not isinstance(tensor, Tensor):
-            raise TraceError(f"trace: state_dict['{name}'] is a {type(tensor).__name__}, wanted a tensor; modules with extra state cannot be converted")
-        if tensor.is_complex():
-            raise TraceError(f"trace: state_dict['{name}'] is complex ({tensor.dtype}); store real and imaginary parts as two parameters")
-        if id(tensor) in first:
-            tied[name] = first[id(tensor)]
-        elif tensor.is_floating_point():
-            found[name] = tensor
-        first.setdefault(id(tensor), name)
-    if not found:
-        raise TraceError(f"trace: {type(module).__name__} has no floating entry in its state_dict, so there is nothing to convert")
-    return found, tied
 
 
 def _roles(records: Sequence[Record], planner: Planner) -> dict[str, str]:
@@ -287,58 +312,6 @@ def _roles(records: Sequence[Record], planner: Planner) -> dict[str, str]:
         for slot in site.slots:
             roles.setdefault(slot.parameter, "unused" if site.node_type == "unused" else slot.role)
     return roles
-
-
-def _describe(records: Sequence[Record], outputs: Sequence[Value], final: Any, named: set[str]) -> Iterable[str]:
-    """The computation in our own words: no names or sizes of data axes, no views; what consumers see of an axis is written with them."""
-    roots: dict[int, str] = {}
-    local: dict[str, str] = {}
-    count = 0
-
-    def axes_of(value: Value) -> str:
-        texts = []
-        for axis in map(final, value.axes):
-            atoms = list(dict.fromkeys(atoms_of(axis)))
-            for name in atoms:
-                if name not in named:
-                    local.setdefault(name, f"d{len(local)}")
-            texts.append(axis_text(rename(axis, {name: name if name in named else local[name] for name in atoms})))
-        return f"[{', '.join(texts)}]"
-
-    def text(value: Value) -> str:
-        label = value.parameter or (f"{value.origin}({value.label})" if value.origin != "operation" else "?")
-        return roots.get(value.number, label) + axes_of(value)
-
-    for record in records:
-        if record.kind == "alias":
-            source = record.inputs[0]
-            roots[record.output.number] = roots.get(source.number) or text(source).split("[")[0]
-            continue
-        parts = [text(value) for value in record.inputs]
-        parts += [f"{use.role}={text(use.value)}" for use in record.uses]
-        parts += [f"source={text(record.source[0])}.{record.source[1] - len(record.source[0].axes)}"] if record.source else []
-        attributes = json.dumps(dict(record.attributes), sort_keys=True, default=str)
-        roots[record.output.number] = f"v{count}"
-        count += 1
-        yield f"{roots[record.output.number]} = {record.op}({', '.join(parts)}; {attributes})"
-    yield "return " + ", ".join(text(value) for value in outputs)
-
-
-def _signature(
-    parameters: Mapping[str, ParameterSpec], atoms: Mapping[str, AtomSpec], operations: Sequence[str], keys: Sequence[str], tied: Mapping[str, str]
-) -> str:
-    own = {name for p in parameters.values() for axis in p.axes for name in atoms_of(axis)}
-    text = json.dumps(
-        {
-            "parameters": [[name, p.shape, [axis_to_json(axis) for axis in p.axes], p.role] for name, p in parameters.items()],
-            "atoms": sorted([name, s.size, s.kind == FREE, s.over] for name, s in atoms.items() if name in own),
-            "operations": operations,
-            "keys": keys,
-            "tied": sorted(tied.items()),
-        },
-        sort_keys=True,
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _map(value: Any, of_node: Mapping[torch.fx.Node, Any]) -> Any:
@@ -361,5 +334,3 @@ def _shapes(result: Any) -> list[torch.Size]:
     if isinstance(result, Tensor):
         return [result.shape]
     return [shape for part in result for shape in _shapes(part)] if isinstance(result, (list, tuple)) else []
-
-

@@ -1,0 +1,271 @@
+"""Small architectures of the kinds that the tracing rules speak of, with the order of their groups in closed form.
+
+Everything here is a function of no arguments that returns (module, example inputs, log10 of the order).
+"""
+
+from collections.abc import Callable
+from math import lgamma, log
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Case = tuple[nn.Module, tuple[Tensor, ...], float]
+
+
+def log_factorial(n: int) -> float:
+    """log10 of n!."""
+    return lgamma(n + 1) / log(10)
+
+
+class BasicBlock(nn.Module):
+    """Residual block of He et al. 2016, shortcut by a 1x1 convolution (option B)."""
+
+    def __init__(self, width_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2, self.bn2 = nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+        plain = stride == 1 and width_in == width
+        down = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+        self.shortcut = nn.Identity() if plain else down
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(h + self.shortcut(x))
+
+
+class ResNet(nn.Module):
+    """CIFAR ResNet of depth 6n+2."""
+
+    def __init__(self, blocks: int, widths: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0])
+        layers: list[nn.Module] = []
+        before = widths[0]
+        for stage, width in enumerate(widths):
+            for number in range(blocks):
+                layers.append(BasicBlock(before, width, 2 if stage and not number else 1))
+                before = width
+        self.layers, self.head = nn.Sequential(*layers), nn.Linear(widths[-1], 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers(F.relu(self.bn(self.conv(x)))).mean((2, 3)))
+
+
+class DenseBlock(nn.Module):
+    """Concatenations of concatenations, normalised as a whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, padding=1), nn.Conv2d(9, 6, 1)
+        self.bn, self.head = nn.BatchNorm2d(9), nn.Linear(15, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a(x))
+        y = F.relu(self.bn(torch.cat([x, F.relu(self.b(x))], 1)))
+        z = torch.cat([self.c(y), y], 1)
+        return self.head(F.adaptive_avg_pool2d(z, 1).flatten(1))
+
+
+class TwoHeads(nn.Module):
+    """Flattened maps of different sizes, concatenated; PReLU per channel and PReLU with one slope; a scale of one entry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(3, 6, 3, padding=1)
+        self.bn, self.head = nn.BatchNorm1d(4 * 36 + 6 * 64), nn.Linear(4 * 36 + 6 * 64, 3)
+        self.slopes, self.slope, self.scale = nn.PReLU(6), nn.PReLU(), nn.Parameter(torch.full((1,), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = F.avg_pool2d(F.relu(self.a(x)), 3, 1), self.slopes(self.b(x))
+        return self.slope(self.head(self.bn(torch.cat([a.flatten(1), b.flatten(1)], 1))) * self.scale)
+
+
+class Siamese(nn.Module):
+    """One branch for two inputs, its middle layer used twice; the branches meet in a product."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 5), nn.Linear(5, 5), nn.Linear(5, 2)
+
+    def branch(self, x: Tensor) -> Tensor:
+        return torch.relu(self.b(torch.relu(self.b(torch.relu(self.a(x))))))
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.c(self.branch(x) * self.branch(y))
+
+
+class SqueezeExcite(nn.Module):
+    """A gate per channel, LayerNorm over a whole map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.out = nn.Conv2d(3, 6, 3), nn.LayerNorm([6, 6, 6]), nn.Conv2d(6, 2, 1)
+        self.down, self.up = nn.Linear(6, 4), nn.Linear(4, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.conv(x))
+        gate = torch.sigmoid(self.up(torch.relu(self.down(x.mean((2, 3))))))
+        return self.out(x * gate.unsqueeze(-1).unsqueeze(-1)).mean((2, 3)).softmax(-1)
+
+
+class Mixer(nn.Module):
+    """Token mixing and channel features (Tolstikhin et al. 2021), one block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.norm, self.head = nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 2)
+        self.tokens1, self.tokens2 = nn.Linear(9, 7), nn.Linear(7, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        y = self.tokens2(F.gelu(self.tokens1(self.norm(x).transpose(1, 2)))).transpose(1, 2)
+        return self.head((x + y).mean(1))
+
+
+class Unflatten(nn.Module):
+    """A linear layer whose result is read as maps; a layer that nothing calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.c, self.idle = nn.Linear(4, 54), nn.Conv2d(6, 3, 3), nn.Linear(3, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(torch.relu(self.a(x)).view(-1, 6, 3, 3))
+
+
+class Unknown(nn.Module):
+    """A cumulative sum has no rule: it depends on the order of the neurons."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 5), nn.Linear(5, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(torch.relu(self.b(torch.cumsum(torch.relu(self.a(x)), -1))))
+
+
+class Tied(nn.Module):
+    """One weight under two names, and a buffer that is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.d = nn.Linear(3, 5), nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 2)
+        self.c.weight = self.b.weight
+        self.register_buffer("shift", torch.linspace(0, 1, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(torch.tanh(self.c(torch.relu(self.b(torch.relu(self.a(x)))) + self.shift)))
+
+
+class PreActivation(nn.Module):
+    """The value before the activation is used again, so the activation is no label of its site."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.a(x)
+        return self.c(h + self.b(torch.relu(h)) - 0.5 * h / 2)
+
+
+def image(channels: int = 3, size: int = 8, batch: int = 1) -> tuple[Tensor]:
+    """An example image."""
+    return (torch.zeros(batch, channels, size, size),)
+
+
+def mlp() -> Case:
+    net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
+    return net, (torch.zeros(1, 4),), log_factorial(8) + log_factorial(6)
+
+
+def cnn_flatten() -> Case:
+    features = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.MaxPool2d(2)]
+    net = nn.Sequential(*features, nn.Flatten(), nn.Linear(24, 5), nn.GELU(), nn.Linear(5, 3))
+    return net, image(1), log_factorial(4) + log_factorial(6) + log_factorial(5)
+
+
+def resnet() -> Case:
+    order = sum(2 * log_factorial(n) for n in (3, 4, 5))
+    return ResNet(1, (3, 4, 5)), image(3, 8), order
+
+
+def grouped_groupnorm() -> Case:
+    net = nn.Sequential(nn.Conv2d(3, 12, 3), nn.GroupNorm(4, 12), nn.ReLU(), nn.Conv2d(12, 8, 3, groups=4), nn.ReLU())
+    net.append(nn.Conv2d(8, 5, 1))
+    return net, image(), log_factorial(4) + 4 * log_factorial(3) + 4 * log_factorial(2)
+
+
+def nested_blocks() -> Case:
+    """Four normalisation groups inside two convolution groups: S_3 wr S_2 wr S_2, then S_4 for each of the two."""
+    net = nn.Sequential(nn.Conv2d(3, 12, 3), nn.GroupNorm(4, 12), nn.ReLU(), nn.Conv2d(12, 8, 3, groups=2))
+    net.append(nn.Conv2d(8, 5, 1))
+    order = log_factorial(2) + 2 * log_factorial(2) + 4 * log_factorial(3) + 2 * log_factorial(4)
+    return net, image(), order
+
+
+def grouped_input() -> Case:
+    """The groups of the first layer are those of the input, which is fixed; channels inside each are free."""
+    net = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(), nn.Conv2d(6, 3, 1))
+    return net, image(4), 2 * log_factorial(3)
+
+
+def depthwise() -> Case:
+    net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.BatchNorm2d(8))
+    net += nn.Sequential(nn.Conv2d(8, 5, 1), nn.ReLU6(), nn.Conv2d(5, 10, 3, groups=5), nn.Conv2d(10, 4, 1))
+    return net, image(), log_factorial(8) + log_factorial(5) + 5 * log_factorial(2)
+
+
+def dense_block() -> Case:
+    return DenseBlock(), image(), log_factorial(4) + log_factorial(5) + log_factorial(6)
+
+
+def two_heads() -> Case:
+    return TwoHeads(), image(3, 8, 2), log_factorial(4) + log_factorial(6)
+
+
+def siamese() -> Case:
+    return Siamese(), (torch.zeros(1, 4), torch.zeros(1, 4)), log_factorial(5)
+
+
+def squeeze_excite() -> Case:
+    return SqueezeExcite(), image(), log_factorial(6) + log_factorial(4)
+
+
+def mixer() -> Case:
+    return Mixer(), (torch.zeros(1, 9, 4),), log_factorial(7) + log_factorial(6)
+
+
+def unflatten() -> Case:
+    return Unflatten(), (torch.zeros(2, 4),), log_factorial(6)
+
+
+def unknown() -> Case:
+    return Unknown(), (torch.zeros(1, 4),), log_factorial(6)
+
+
+def tied() -> Case:
+    return Tied(), (torch.zeros(1, 3),), log_factorial(5)
+
+
+def pre_activation() -> Case:
+    return PreActivation(), (torch.zeros(1, 4),), log_factorial(6)
+
+
+def conv1d() -> Case:
+    net = nn.Sequential(nn.Conv1d(2, 5, 3), nn.InstanceNorm1d(5, affine=True), nn.ELU(), nn.Conv1d(5, 4, 3))
+    net += nn.Sequential(nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(16, 2))
+    return net, (torch.zeros(1, 2, 8),), log_factorial(5) + log_factorial(4)
+
+
+def conv3d() -> Case:
+    net = nn.Sequential(nn.Conv3d(1, 5, 3, padding="same"), nn.BatchNorm3d(5), nn.SiLU(), nn.AdaptiveAvgPool3d(1))
+    net += nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(5, 2))
+    return net, (torch.zeros(1, 1, 4, 4, 4),), log_factorial(5)
+
+
+CASES: tuple[Callable[[], Case], ...] = (
+    mlp, cnn_flatten, resnet, grouped_groupnorm, nested_blocks, grouped_input, depthwise, dense_block, two_heads,
+    siamese, squeeze_excite, mixer, unflatten, unknown, tied, pre_activation, conv1d, conv3d,
+)  # fmt: skip

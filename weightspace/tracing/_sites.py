@@ -1,0 +1,114 @@
+"""The sites and blocks of a graph while they are planned, and where each value's neurons are."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from typing import Any
+
+from weightspace.axes import AtomSpec, Axis, Piece, pieces
+from weightspace.topology import BlockPlan, SitePlan, Slot
+
+
+@dataclass
+class State:
+    """Where a value's neurons are: sites of each dimension (None where it has none yet), and sites without a
+    dimension.
+    """
+
+    axes: list[Axis]
+    dims: list[tuple[int, ...] | None]
+    loose: tuple[int, ...] = ()
+    functions: str = ""
+    is_input: bool = False
+    owned: set[int] = field(default_factory=set)
+
+
+class SiteBook:
+    """Sites and blocks as they are added.
+
+    Args:
+        spec: what is known of an atom of a final axis.
+    """
+
+    def __init__(self, spec: Callable[[str], AtomSpec]) -> None:
+        self._spec = spec
+        self.sites: list[SitePlan] = []
+        self.blocks: list[BlockPlan] = []
+
+    def pieces_of(self, axis: Axis) -> tuple[Piece, ...]:
+        """An axis without sums."""
+        return pieces(axis, lambda name: self._spec(name).size)
+
+    def _neurons(self, piece: Piece) -> tuple[str, ...]:
+        marked = tuple(name for name in piece.atoms if self._spec(name).neuron)
+        return marked or (piece.atoms if len(piece.atoms) == 1 else ())
+
+    def keys(self, axis: Axis) -> list[tuple[str, ...]]:
+        """The node atoms of each piece of an axis; a fibre brings its base along."""
+        keys = []
+        for piece in self.pieces_of(axis):
+            names = self._neurons(piece)
+            bases = [
+                base
+                for name in names
+                for base in self._spec(name).over
+                if base not in names and self._spec(base).neuron
+            ]
+            keys.append((*dict.fromkeys(bases), *names))
+        return keys
+
+    def has_neurons(self, axis: Axis) -> bool:
+        """Whether any element of an axis is a neuron of its own."""
+        return any(self._spec(name).neuron for piece in self.pieces_of(axis) for name in piece.atoms)
+
+    def new_site(self, node_type: str, atoms: tuple[str, ...], slots: Iterable[Slot] = ()) -> int:
+        """Add a site; its number."""
+        number = len(self.sites)
+        self.sites.append(
+            SitePlan(f"{number}:{node_type.split('(', 1)[0].split('>', 1)[0]}", node_type, atoms, tuple(slots))
+        )
+        return number
+
+    def link(self, source: int, target: int, edge_type: str, **attributes: Any) -> None:
+        """Add structural edges between the nodes of two sites that agree on their common atoms."""
+        self.blocks.append(BlockPlan(f"{len(self.blocks)}:{edge_type}", source, target, edge_type, attributes))
+
+    def relatives(self, source: int, targets: Sequence[int]) -> Sequence[int]:
+        """Targets that share an atom with a source, or all of them where none does."""
+        mine = set(self.sites[source].atoms)
+        return [t for t in targets if mine & set(self.sites[t].atoms)] or targets
+
+    def tie(self, sources: Sequence[int], targets: Sequence[int], edge_type: str, position: int) -> None:
+        pairs = (
+            zip(sources, targets, strict=True)
+            if len(sources) == len(targets)
+            else ((s, t) for s in sources for t in targets)
+        )
+        for source, target in pairs:
+            self.link(source, target, edge_type, argument=position)
+
+    def add_function(self, site: int, text: str) -> None:
+        """Let a further function act on the neurons of a site."""
+        self.sites[site] = replace(self.sites[site], node_type=self.sites[site].node_type + text)
+
+    def add_slot(self, site: int, slot: Slot) -> None:
+        """Lay a further parameter piece on the nodes of a site."""
+        self.sites[site] = replace(self.sites[site], slots=(*self.sites[site].slots, slot))
+
+
+def combinations(parts: Sequence[Sequence[Piece]]) -> list[tuple[Piece, ...]]:
+    return [tuple(part[k] for part, k in zip(parts, choice, strict=True)) for choice in combination_numbers(parts)]
+
+
+def combination_numbers(parts: Sequence[Sequence[Piece]]) -> list[tuple[int, ...]]:
+    return list(product(*(range(len(part)) for part in parts)))
+
+
+def operation_text(op: str, attributes: Any) -> str:
+    """An operation with its attributes, in the vocabulary's form: `"max_pool(kernel_size=2,2;stride=2,2)"`."""
+    if not attributes:
+        return op
+    parts = (
+        f"{k}={','.join(map(str, v)) if isinstance(v, (list, tuple)) else v}" for k, v in sorted(attributes.items())
+    )
+    return f"{op}({';'.join(parts)})"
