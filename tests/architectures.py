@@ -68,7 +68,7 @@ class DenseBlock(nn.Module):
 
 
 class TwoHeads(nn.Module):
-    """Flattened maps of different sizes, concatenated; PReLU per channel and PReLU with one slope; a scale of one entry."""
+    """Flattened maps of two sizes, concatenated; PReLU per channel and with one slope; a scale of one entry."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -21,13 +21,24 @@ MOVED = 1e-6
 
 
 def random_state(
-    space: WeightSpace, generator: torch.Generator, dtype: torch.dtype = torch.float64
+    space: WeightSpace,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float64,
+    like: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Random values for every floating entry, scaled so that signals neither vanish nor explode; variances positive."""
+    """Random values for every floating entry, scaled so that signals neither vanish nor explode; variances positive.
+
+    Args:
+        space: of the networks.
+        generator: draws the values.
+        dtype: of the values.
+        like: a buffer whose values here are all positive (a variance of the user's own) gets positive values.
+    """
+    positive = {name for name, value in (like or {}).items() if value.numel() and bool((value > 0).all())}
     state = {}
     for name, spec in space.parameters.items():
         values = torch.randn(spec.shape, generator=generator, dtype=torch.float64)
-        if spec.role == "running_var":
+        if spec.role == "running_var" or (spec.role in ("buffer", "unused") and name in positive):
             values = torch.rand(spec.shape, generator=generator, dtype=torch.float64) + 0.5
         elif spec.role == "norm_weight":
             values = 1 + 0.3 * values
@@ -65,7 +76,7 @@ def verify(
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         run, dtype = _runner(space, module, inputs, dict(example_kwargs or {}), dtype, generator)
-        state = random_state(space, generator, dtype)
+        state = random_state(space, generator, dtype, dict(module.named_buffers()))
         wanted = run(state)
         if not all(bool(torch.isfinite(w).all()) for w in wanted):
             raise VerificationError(
@@ -97,7 +108,7 @@ def _runner(
 
     first = prepared(dtype)
     try:
-        first(random_state(space, torch.Generator().manual_seed(1), dtype))
+        first(random_state(space, torch.Generator().manual_seed(1), dtype, dict(module.named_buffers())))
     except (RuntimeError, TypeError):
         return prepared(torch.float32), torch.float32
     return first, dtype
