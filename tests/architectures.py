@@ -170,6 +170,31 @@ class PreActivation(nn.Module):
         return self.c(h + self.b(torch.relu(h)) - 0.5 * h / 2)
 
 
+class Scalars(nn.Module):
+    """A parameter without dimensions, a squeezed result, a sine network, a result of one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line, self.scale = nn.Linear(4, 1), nn.Parameter(torch.tensor(2.0))
+        self.hidden, self.out = nn.Linear(4, 6), nn.Linear(6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.line(x).squeeze(-1) * self.scale + self.out(torch.sin(30 * self.hidden(x))).squeeze(-1)).sum()
+
+
+class Shuffle(nn.Module):
+    """Channel shuffle between two convolution groups (Zhang et al. 2018)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1, groups=2), nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.b(F.relu(self.a(x))))
+        b, c, h, w = x.shape
+        return self.c(x.view(b, 2, 4, h, w).transpose(1, 2).reshape(b, c, h, w))
+
+
 def image(channels: int = 3, size: int = 8, batch: int = 1) -> tuple[Tensor]:
     """An example image."""
     return (torch.zeros(batch, channels, size, size),)
@@ -265,7 +290,15 @@ def conv3d() -> Case:
     return net, (torch.zeros(1, 1, 4, 4, 4),), log_factorial(5)
 
 
+def scalars() -> Case:
+    return Scalars(), (torch.zeros(2, 4),), log_factorial(6)
+
+
+def shuffle() -> Case:
+    return Shuffle(), image(3, 4), log_factorial(2) + 4 * log_factorial(4)
+
+
 CASES: tuple[Callable[[], Case], ...] = (
     mlp, cnn_flatten, resnet, grouped_groupnorm, nested_blocks, grouped_input, depthwise, dense_block, two_heads,
-    siamese, squeeze_excite, mixer, unflatten, unknown, tied, pre_activation, conv1d, conv3d,
+    siamese, squeeze_excite, mixer, unflatten, unknown, tied, pre_activation, conv1d, conv3d, scalars, shuffle,
 )  # fmt: skip

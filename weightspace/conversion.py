@@ -172,8 +172,8 @@ class GraphLayout:
     ) -> Tensor:
         tensor = values[source.parameter].detach() if not torch.is_grad_enabled() else values[source.parameter]
         if source.pick is None:
-            return tensor.reshape(*lead, *shape)
-        return tensor.reshape(*lead, -1).index_select(-1, source.pick.to(tensor.device)).reshape(*lead, *shape)
+            return tensor.reshape((*lead, *shape))
+        return tensor.reshape((*lead, -1)).index_select(-1, source.pick.to(tensor.device)).reshape((*lead, *shape))
 
     def graph(self, values: Mapping[str, Tensor], lead: tuple[int, ...]) -> ParameterGraph:
         """The graph of checked values with a leading shape `lead`."""
@@ -185,12 +185,18 @@ class GraphLayout:
         for plan, site, columns in zip(space.sites, on_sites, self._site_sources, strict=True):
             count = len(site.address)
             parts = [self._take(source, values, lead, (count, width)) for source, width in columns]
-            x = torch.cat(parts, dim=-1) if len(parts) > 1 else (parts or [like.new_zeros(*lead, count, 0)])[0].clone()
+            x = (
+                torch.cat(parts, dim=-1)
+                if len(parts) > 1
+                else (parts or [like.new_zeros((*lead, count, 0))])[0].clone()
+            )
             sites.append(Site(x, site.address, plan.node_type, site.index, site.roles, site.tap_position, plan.name))
         blocks = []
         for spec, edges, source in zip(space.blocks, on_blocks, self._block_sources, strict=True):
             shape = (edges.address.shape[0], edges.address.shape[1])
-            value = like.new_zeros(*lead, *shape) if source is None else self._take(source, values, lead, shape).clone()
+            value = (
+                like.new_zeros((*lead, *shape)) if source is None else self._take(source, values, lead, shape).clone()
+            )
             described = (spec.edge_type, spec.attributes, spec.slot.role if spec.slot else "")
             blocks.append(EdgeBlock(edges.edge_index, value, edges.address, *described, edges.tap_position, spec.name))
         constants = {key: values[key].clone() for key in space.keys if space.tied.get(key, key) not in space.parameters}
@@ -219,7 +225,9 @@ class GraphLayout:
         ]
         parts = [(value, address) for value, address in parts if address.numel()]
         lead = graph.batch_shape
-        values = torch.cat([value.reshape(*lead, -1) for value, _ in parts], dim=-1) if parts else torch.zeros(*lead, 0)
+        values = (
+            torch.cat([value.reshape((*lead, -1)) for value, _ in parts], dim=-1) if parts else torch.zeros(*lead, 0)
+        )
         address = torch.cat([a.reshape(-1) for _, a in parts]) if parts else torch.zeros(0, dtype=torch.long)
         count = torch.bincount(address, minlength=self.entries)
         if len(count) != self.entries or not bool(count.all()):
@@ -231,7 +239,7 @@ class GraphLayout:
         return self._split(graph, flat)
 
     def _scatter(self, values: Tensor, address: Tensor, count: Tensor, tied: str) -> Tensor:
-        flat = values.new_zeros(*values.shape[:-1], self.entries)
+        flat = values.new_zeros((*values.shape[:-1], self.entries))
         if tied == "mean" and self._repeated:
             return flat.index_add(-1, address, values) / count
         flat = flat.index_copy(-1, address, values)
@@ -259,5 +267,5 @@ class GraphLayout:
                 result[key] = graph.constants[key]
                 continue
             part = flat[..., self._starts[name] : self._starts[name] + spec.numel]
-            result[key] = part.reshape(*lead, *spec.shape).to(graph.dtypes.get(name, flat.dtype))
+            result[key] = part.reshape((*lead, *spec.shape)).to(graph.dtypes.get(name, flat.dtype))
         return result

@@ -191,7 +191,7 @@ class EntryAction:
             self._flat(coordinates, combination, slots) for coordinates in ([c.to(device) for c in grid], new)
         )
         shape = [max(1, *(len(c) for c in new)) if new else 1, *sizes]
-        return old_flat.expand(1, *sizes).reshape(1, -1), new_flat.expand(*shape).reshape(shape[0], -1)
+        return old_flat.expand(1, *sizes).reshape(1, -1), new_flat.expand(shape).reshape(shape[0], -1)
 
     def _flat(
         self, coordinates: Sequence[Tensor], combination: Sequence[Piece], slots: Sequence[tuple[int, str]]
