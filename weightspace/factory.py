@@ -4,7 +4,8 @@ import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,18 @@ def module_from(text: str) -> nn.Module:
         >>> module_from("torch.nn:Identity")
         Identity()
     """
+    return call_factory(factory_from(text), text)
+
+
+def factory_from(text: str) -> Callable[..., nn.Module]:
+    """Import a factory; the working directory is searched too.
+
+    Args:
+        text: `package.module:factory`.
+
+    Raises:
+        ConfigurationError: the text, the import or the name is not what it should be.
+    """
     package, colon, name = text.partition(":")
     if not (package and colon and name):
         raise ConfigurationError(f"module: found {text!r}, wanted package.module:factory, e.g. mynets.resnet:resnet20")
@@ -39,14 +52,29 @@ def module_from(text: str) -> nn.Module:
     factory = getattr(module, name, None)
     if not callable(factory):
         raise ConfigurationError(f"module: {package!r} has no factory {name!r}; {_near(name, vars(module))}")
+    return factory
+
+
+def call_factory(factory: Callable[..., nn.Module], name: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:
+    """The module that a factory makes.
+
+    Args:
+        factory: function or class.
+        name: of the factory, for the messages.
+        arguments: keyword arguments; none by default.
+
+    Raises:
+        ConfigurationError: the factory cannot be called with these arguments, or does not return a module.
+    """
     try:
-        result = factory()
+        result = factory(**(arguments or {}))
     except TypeError as error:
+        wanted = f"with {dict(arguments)}" if arguments else "without arguments"
         raise ConfigurationError(
-            f"module: {text} must be callable without arguments ({error}); wrap it in a function"
+            f"module: {name} must be callable {wanted} ({error}); wrap it in a function"
         ) from error
     if not isinstance(result, nn.Module):
-        raise ConfigurationError(f"module: {text} returned a {type(result).__name__}, wanted a torch.nn.Module")
+        raise ConfigurationError(f"module: {name} returned a {type(result).__name__}, wanted a torch.nn.Module")
     return result
 
 

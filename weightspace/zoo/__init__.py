@@ -1,6 +1,7 @@
 """Zoos: many networks on disk, imported from checkpoints or trained here, read back as parameter graphs."""
 
 from weightspace.zoo._architectures import ACTIVATIONS, ARCHITECTURES, build
+from weightspace.zoo._import import ImportSummary, import_checkpoints
 from weightspace.zoo._optimisers import OPTIMISERS
 from weightspace.zoo._population import Schedule, predict_population, train_population
 from weightspace.zoo._sampling import SubPopulation, ZooConfig, draw_subpopulation, initial_state
@@ -12,6 +13,7 @@ __all__ = [
     "ACTIVATIONS",
     "ARCHITECTURES",
     "OPTIMISERS",
+    "ImportSummary",
     "Schedule",
     "SubPopulation",
     "TrainedStack",
@@ -22,6 +24,7 @@ __all__ = [
     "ZooSummary",
     "build",
     "draw_subpopulation",
+    "import_checkpoints",
     "initial_state",
     "predict_population",
     "train_population",

@@ -48,7 +48,7 @@ class ZooConfig:
     families: tuple[str, ...] = ("cnn", "resnet", "cnn", "mlp")
     activations: tuple[str, ...] = ("relu", "gelu", "tanh")
     optimisers: tuple[str, ...] = ("sgd", "adam", "adamw", "rmsprop")
-    steps: tuple[int, ...] = (20, 50, 100, 180, 300, 450)
+    steps: tuple[int, ...] = (20, 40, 80, 140, 220, 320)
 
     def __post_init__(self):
         known = {"data": DATA_SETS, "families": FAMILIES, "activations": ACTIVATIONS, "optimisers": OPTIMISERS}

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from weightspace.errors import ZooError
@@ -55,7 +55,7 @@ class Shard:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (no mapping)
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` make a temporary file beside `path`, flush it to the disk, then rename it to `path`."""
     temporary = path.with_name(f".{path.name}.part")
     write(temporary)
@@ -85,7 +85,7 @@ def write_shard(
     # Tied keys may share memory, which the file format refuses: every key is a tensor of its own.
     tensors = {key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in stacked.items()}
     metadata = {"format": FORMAT, "signature": space.signature}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    write_atomically(path, lambda temporary: temporary.write_bytes(save(tensors, metadata)))
     write_atomically(path.with_suffix(".jsonl"), lambda temporary: temporary.write_text(text, encoding="utf-8"))
     return Shard(path, number, space.signature, tuple(json.loads(line) for line in text.splitlines()))
 
