@@ -69,6 +69,7 @@ def cnn(
         classes: number of outputs.
 
     Example:
+        >>> import torch
         >>> cnn(channels=(4, 6))(torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 10])
     """
@@ -107,6 +108,7 @@ def resnet(
         classes: number of outputs.
 
     Example:
+        >>> import torch
         >>> resnet(channels=(4, 6))(torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 10])
     """
@@ -136,6 +138,7 @@ def mlp(
         classes: number of outputs.
 
     Example:
+        >>> import torch
         >>> mlp(widths=(16,))(torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 10])
     """
@@ -181,6 +184,7 @@ def build(spec: Mapping[str, Any]) -> nn.Module:
         ConfigurationError: an unknown factory or argument, or values that the factory cannot take.
 
     Example:
+        >>> import torch
         >>> build({"factory": "mlp", "widths": [16], "activation": "tanh"})(torch.zeros(1, 1, 8, 8)).shape
         torch.Size([1, 10])
     """
