@@ -11,7 +11,7 @@ from torch import Tensor
 
 from weightspace.errors import StateDictError
 from weightspace.graph import EdgeBlock, ParameterGraph, Site
-from weightspace.topology import EdgeTensors, Layout, NodeTensors, Slot
+from weightspace.topology import BlockPlan, EdgeTensors, Layout, NodeTensors, Slot
 
 if TYPE_CHECKING:
     from weightspace.space import WeightSpace
@@ -181,27 +181,39 @@ class GraphLayout:
         self._check_tied(values)
         like = values[next(iter(space.parameters))]
         on_sites, on_blocks = self._on(like.device)
-        sites = []
-        for plan, site, columns in zip(space.sites, on_sites, self._site_sources, strict=True):
-            count = len(site.address)
-            parts = [self._take(source, values, lead, (count, width)) for source, width in columns]
-            x = (
-                torch.cat(parts, dim=-1)
-                if len(parts) > 1
-                else (parts or [like.new_zeros((*lead, count, 0))])[0].clone()
-            )
-            sites.append(Site(x, site.address, plan.node_type, site.index, site.roles, site.tap_position, plan.name))
-        blocks = []
-        for spec, edges, source in zip(space.blocks, on_blocks, self._block_sources, strict=True):
-            shape = (edges.address.shape[0], edges.address.shape[1])
-            value = (
-                like.new_zeros((*lead, *shape)) if source is None else self._take(source, values, lead, shape).clone()
-            )
-            described = (spec.edge_type, spec.attributes, spec.slot.role if spec.slot else "")
-            blocks.append(EdgeBlock(edges.edge_index, value, edges.address, *described, edges.tap_position, spec.name))
+        parts = [
+            self._numbers(columns, values, lead, site)
+            for columns, site in zip(self._site_sources, on_sites, strict=True)
+        ]
+        for source, edges in zip(self._block_sources, on_blocks, strict=True):
+            shape = (*lead, *edges.address.shape)
+            parts.append(like.new_zeros(shape) if source is None else self._take(source, values, lead, shape[-2:]))
+        parts = _copy_together(parts)
+        sites = tuple(
+            Site(x, site.address, plan.node_type, site.index, site.roles, site.tap_position, plan.name)
+            for plan, site, x in zip(space.sites, on_sites, parts, strict=False)
+        )
+        blocks = tuple(
+            EdgeBlock(e.edge_index, value, e.address, b.edge_type, b.attributes, _role(b), e.tap_position, b.name)
+            for b, e, value in zip(space.blocks, on_blocks, parts[len(sites) :], strict=True)
+        )
         constants = {key: values[key].clone() for key in space.keys if space.tied.get(key, key) not in space.parameters}
         dtypes = {name: values[name].dtype for name in space.parameters}
-        return ParameterGraph(tuple(sites), tuple(blocks), constants, space.signature, dtypes)
+        return ParameterGraph(sites, blocks, constants, space.signature, dtypes)
+
+    def _numbers(
+        self,
+        columns: Sequence[tuple[_Source, int]],
+        values: Mapping[str, Tensor],
+        lead: tuple[int, ...],
+        site: NodeTensors,
+    ) -> Tensor:
+        """Numbers on the nodes of a site."""
+        count = len(site.address)
+        parts = [self._take(source, values, lead, (count, width)) for source, width in columns]
+        if not parts:
+            return values[next(iter(self._space.parameters))].new_zeros((*lead, count, 0))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def _check_tied(self, values: Mapping[str, Tensor]) -> None:
         for key, same in self._space.tied.items():
@@ -220,6 +232,8 @@ class GraphLayout:
             )
         if tied not in ("check", "mean"):
             raise StateDictError(f"to_state_dict: tied={tied!r} is not known, wanted 'check' or 'mean'")
+        if not self._repeated and self._is_unchanged(graph):
+            return self._split(graph, self._gather_whole(graph))
         parts = [(site.x, site.address) for site in graph.sites] + [
             (block.edge_attr, block.address) for block in graph.blocks
         ]
@@ -237,6 +251,35 @@ class GraphLayout:
             )
         flat = self._scatter(values, address, count, tied)
         return self._split(graph, flat)
+
+    def _is_unchanged(self, graph: ParameterGraph) -> bool:
+        """Whether nodes and edges lie in the order in which they were built."""
+        known = [tensors.address for group in self._on(graph.sites[0].address.device) for tensors in group]
+        found = [site.address for site in graph.sites] + [block.address for block in graph.blocks]
+        return len(known) == len(found) and all(a is b for a, b in zip(known, found, strict=True))
+
+    def _gather_whole(self, graph: ParameterGraph) -> Tensor:
+        """All entries in the order of their addresses, by block copies."""
+        lead = graph.batch_shape
+        found: dict[str, list[tuple[_Source, Tensor]]] = {}
+        for site, columns in zip(graph.sites, self._site_sources, strict=True):
+            start = 0
+            for source, width in columns:
+                values = site.x[..., start : start + width]
+                found.setdefault(source.parameter, []).append((source, values.reshape((*lead, -1))))
+                start += width
+        for block, origin in zip(graph.blocks, self._block_sources, strict=True):
+            if origin is not None:
+                found.setdefault(origin.parameter, []).append((origin, block.edge_attr.reshape((*lead, -1))))
+        return torch.cat([self._join(found[name]) for name in self._space.parameters], dim=-1)
+
+    def _join(self, parts: Sequence[tuple[_Source, Tensor]]) -> Tensor:
+        if len(parts) == 1 and parts[0][0].pick is None:
+            return parts[0][1]
+        values = torch.cat([value for _, value in parts], dim=-1)
+        where = [torch.arange(v.shape[-1]) if source.pick is None else source.pick for source, v in parts]
+        order = torch.argsort(torch.cat(where))
+        return values.index_select(-1, order.to(values.device))
 
     def _scatter(self, values: Tensor, address: Tensor, count: Tensor, tied: str) -> Tensor:
         flat = values.new_zeros((*values.shape[:-1], self.entries))
@@ -269,3 +312,24 @@ class GraphLayout:
             part = flat[..., self._starts[name] : self._starts[name] + spec.numel]
             result[key] = part.reshape((*lead, *spec.shape)).to(graph.dtypes.get(name, flat.dtype))
         return result
+
+
+def _role(plan: BlockPlan) -> str:
+    return plan.slot.role if plan.slot else ""
+
+
+def _copy_together(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies of tensors, those of one dtype in one piece of memory.
+
+    One allocation instead of one per block: on glibc, freeing many blocks gives their pages back to the system, and the
+    next batch spends more time on page faults than on copying (measured: 33k networks/s instead of 360k).
+    """
+    result: list[Tensor] = list(tensors)
+    for dtype in {tensor.dtype for tensor in tensors}:
+        mine = [i for i, tensor in enumerate(tensors) if tensor.dtype == dtype]
+        flat = torch.cat([tensors[i].reshape(-1) for i in mine])
+        start = 0
+        for i in mine:
+            result[i] = flat.narrow(0, start, tensors[i].numel()).view(tensors[i].shape)
+            start += tensors[i].numel()
+    return result
