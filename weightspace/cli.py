@@ -91,15 +91,26 @@ def _trace(arguments: argparse.Namespace) -> None:
 
 
 def _zoo_train(arguments: argparse.Namespace) -> None:
-    from weightspace.zoo import train_zoo
+    from weightspace.zoo import Zoo, ZooConfig, train_zoo
 
-    train_zoo(arguments.dest, networks=arguments.networks, seed=arguments.seed, data=arguments.data)
+    config = ZooConfig(data=arguments.data, networks=arguments.networks, seed=arguments.seed)
+    train_zoo(config, arguments.dest, data_root=arguments.data_root, progress=not arguments.no_progress)
+    print(Zoo(arguments.dest).describe())
 
 
 def _zoo_import(arguments: argparse.Namespace) -> None:
-    from weightspace.zoo import import_checkpoints
+    from weightspace.factory import example_inputs
+    from weightspace.zoo import Zoo, import_checkpoints
 
-    import_checkpoints(arguments.source, arguments.dest, module=arguments.module, attributes=arguments.attributes)
+    import_checkpoints(
+        arguments.source,
+        arguments.dest,
+        module=arguments.module,
+        attributes=arguments.attributes,
+        inputs=example_inputs(arguments.input) if arguments.input else None,
+        progress=not arguments.no_progress,
+    )
+    print(Zoo(arguments.dest).describe())
 
 
 def _zoo_info(arguments: argparse.Namespace) -> None:
@@ -115,7 +126,7 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from weightspace.demo import run_benchmarks
+    from weightspace.bench import run_benchmarks
 
     run_benchmarks(arguments.folder, smoke=arguments.smoke, tell=print)
 
@@ -194,10 +205,11 @@ def _add_zoo(commands: _Commands) -> None:
     load.add_argument("source", type=Path, help="folder of checkpoints")
     load.add_argument("dest", type=Path, help="folder of the zoo")
     load.add_argument("--module", required=True, help="package.module:factory of their architecture")
-    load.add_argument("--input", action="append", required=True, metavar="SHAPE", help="e.g. 1,3,32,32; once per input")
+    load.add_argument("--input", action="append", metavar="SHAPE", help="e.g. 1,3,32,32; guessed where it can be")
     load.add_argument(
         "--attributes", type=Path, metavar="FILE", help="CSV with a column `file` and what is known of each network"
     )
+    load.add_argument("--no-progress", action="store_true", help="no progress bars")
     info = _command(actions, "info", "describe a zoo: architectures, sizes, attributes", _zoo_info)
     info.add_argument("zoo", type=Path)
 

@@ -31,7 +31,7 @@ LEVEL_2 = {
 BELOW_TASKS = frozenset(LEVEL_1) | frozenset(LEVEL_2)
 LEVEL_3 = {"tasks": BELOW_TASKS, "reports": BELOW_TASKS}
 BELOW_DEMO = BELOW_TASKS | frozenset(LEVEL_3)
-LEVEL_4 = {"demo": BELOW_DEMO, "cli": BELOW_DEMO | {"demo"}, "testing": BELOW_TASKS}
+LEVEL_4 = {"bench": frozenset(), "demo": BELOW_DEMO, "cli": BELOW_DEMO | {"demo", "bench"}, "testing": BELOW_TASKS}
 
 ALLOWED = {room: LEVEL_0 - {room} for room in LEVEL_0} | {
     room: rooms | LEVEL_0 | {room} for level in (LEVEL_1, LEVEL_2, LEVEL_3, LEVEL_4) for room, rooms in level.items()

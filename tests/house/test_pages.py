@@ -21,11 +21,11 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 
 def run_page(text: str) -> list[tuple[str, str]]:
-    """(found, wanted) output of every Python block that a text block follows; the blocks of a page share their names."""
+    """(found, wanted) output of every Python block before a text block; the blocks of a page share their names."""
     names: dict[str, object] = {"__name__": "page"}
     compared = []
     found = blocks(text)
-    for (language, code), (after, shown) in zip(found, [*found[1:], ("", "")], strict=True):
+    for (language, code), (after, shown) in zip(found, [*found[1:], ("", "")], strict=False):
         if language == "python":
             output = io.StringIO()
             with contextlib.redirect_stdout(output):

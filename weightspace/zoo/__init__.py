@@ -1,6 +1,7 @@
 """Zoos: many networks on disk, imported from checkpoints or trained here, read back as parameter graphs."""
 
 from weightspace.zoo._architectures import ACTIVATIONS, ARCHITECTURES, build
+from weightspace.zoo._checkpoint import Checkpoint, fit_checkpoint, read_checkpoint
 from weightspace.zoo._import import ImportSummary, import_checkpoints
 from weightspace.zoo._optimisers import OPTIMISERS
 from weightspace.zoo._population import Schedule, predict_population, train_population
@@ -13,6 +14,7 @@ __all__ = [
     "ACTIVATIONS",
     "ARCHITECTURES",
     "OPTIMISERS",
+    "Checkpoint",
     "ImportSummary",
     "Schedule",
     "SubPopulation",
@@ -24,9 +26,11 @@ __all__ = [
     "ZooSummary",
     "build",
     "draw_subpopulation",
+    "fit_checkpoint",
     "import_checkpoints",
     "initial_state",
     "predict_population",
+    "read_checkpoint",
     "train_population",
     "train_subpopulation",
     "train_zoo",

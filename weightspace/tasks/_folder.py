@@ -1,0 +1,169 @@
+"""The folder of a run: checkpoints, CSV logs, the best model, results and report."""
+
+import json
+import logging
+import math
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from weightspace.errors import CheckpointError
+from weightspace.pretrained import save_pretrained
+from weightspace.tasks._accuracy import AccuracyPrediction
+from weightspace.tasks._data import AccuracyData
+
+MODEL, RESULTS = "model", "results.json"
+
+
+def logger_in(folder: str | os.PathLike[str]) -> CSVLogger:
+    """CSV logs under `logs/`, a new version per start."""
+    return CSVLogger(folder, name="logs")
+
+
+def checkpoints_in(folder: str | os.PathLike[str]) -> ModelCheckpoint:
+    """`checkpoints/best.ckpt` by validation tau and `checkpoints/last.ckpt` of every epoch."""
+    return ModelCheckpoint(
+        dirpath=Path(folder) / "checkpoints",
+        filename="best",
+        monitor="val_kendall_tau",
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
+
+
+def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
+    """The checkpoint to go on from, or none."""
+    path = Path(folder) / "checkpoints" / "last.ckpt"
+    return path if path.is_file() else None
+
+
+def read_training_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A Lightning checkpoint, read without running code from it.
+
+    Raises:
+        CheckpointError: there is no such file, it is damaged, or it needs classes.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such checkpoint; `weightspace fit` writes checkpoints/best.ckpt and last.ckpt"
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises many kinds on damaged files
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{path}: cannot be read as a checkpoint of tensors and plain values ({first}); "
+            "it is damaged or was not written by `weightspace fit`: start from another one"
+        ) from error
+
+
+def load_into(task: AccuracyPrediction, path: str | os.PathLike[str]) -> None:
+    """Weights, input scales and history of a checkpoint into a task.
+
+    Raises:
+        CheckpointError: unreadable, or of another metanet.
+    """
+    checkpoint = read_training_checkpoint(path)
+    try:
+        task.load_state_dict(checkpoint["state_dict"])
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: does not fit a {type(task.metanet).__name__} of this configuration ({error}); "
+            "use the configuration that the checkpoint was trained with"
+        ) from error
+    task.on_load_checkpoint(checkpoint)
+
+
+def run_fit(
+    trainer: Trainer, task: AccuracyPrediction, data: AccuracyData, *, ckpt_path: str | os.PathLike[str] | None = None
+) -> None:
+    """Train, or go on from a checkpoint; an interruption is a `KeyboardInterrupt` and leaves `last.ckpt` behind."""
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
+    except SystemExit:  # Lightning ends the process after Ctrl-C
+        raise KeyboardInterrupt from None
+
+
+def train_in(
+    folder: str | os.PathLike[str], task: AccuracyPrediction, data: AccuracyData, *, epochs: int, progress: bool = True
+) -> Path:
+    """Train a task on the CPU in a folder, going on from its last checkpoint, and save the best model.
+
+    Args:
+        folder: for checkpoints, logs and `model/`.
+        task: holds the best epoch's weights afterwards.
+        data: the zoo.
+        epochs: in all, earlier starts included.
+        progress: show Lightning's progress bar.
+
+    Returns:
+        The saved model's folder.
+    """
+    checkpoints = checkpoints_in(folder)
+    with quiet_lightning():
+        trainer = Trainer(
+            default_root_dir=folder,
+            accelerator="cpu",
+            max_epochs=epochs,
+            gradient_clip_val=1.0,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            logger=logger_in(folder),
+            callbacks=[checkpoints],
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+        )
+        run_fit(trainer, task, data, ckpt_path=last_checkpoint(folder))
+    return save_best(task, checkpoints, folder)
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's notes on hardware, and without one warning of its own."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # Lightning 2.6 builds torch's deprecated LeafSpec; nothing that a user could change.
+            warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def save_best(task: AccuracyPrediction, checkpoint: ModelCheckpoint, folder: str | os.PathLike[str]) -> Path:
+    """Load the best checkpoint into the task and save its metanet as `model/`."""
+    load_into(task, checkpoint.best_model_path or checkpoint.last_model_path)
+    path = Path(folder) / MODEL
+    save_pretrained(task.metanet, path)
+    return path
+
+
+def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Path:
+    """Write JSON to a temporary file and rename it into place; numbers that are not finite become null."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(_finite(content), indent=1, allow_nan=False), encoding="utf-8")
+    temporary.replace(path)
+    return path
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
