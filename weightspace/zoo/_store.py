@@ -13,6 +13,7 @@ from weightspace.conversion import check_state_dict
 from weightspace.errors import ZooError
 from weightspace.graph import ParameterGraph
 from weightspace.space import WeightSpace
+from weightspace.zoo._describe import describe
 from weightspace.zoo._order import batches_of_one_architecture, mixed_batches
 from weightspace.zoo._rebuild import rebuild
 from weightspace.zoo._shards import Shard, check_against, read_shards, write_shard
@@ -231,6 +232,10 @@ class Zoo:
             ZooError: the network has no specification, or its weights do not fit what the specification builds.
         """
         return rebuild(self[i].attributes.get("architecture"), self[i].state_dict, i)
+
+    def describe(self) -> str:
+        """Architectures, sizes and attributes as text for people; reads every weight once."""
+        return describe(self)
 
     # --- writing
 
