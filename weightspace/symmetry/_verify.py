@@ -186,22 +186,29 @@ def _control(
     run: Callable[[Mapping[str, Tensor]], list[Tensor]],
     wanted: Sequence[Tensor],
 ) -> None:
-    """A group's shift on one of its parameters alone is no symmetry: one of them must change the function.
+    """A group's shift on one of its parameters alone is no symmetry, so one of these shifts must change the function.
 
-    Some change nothing by themselves (biases before a mean is subtracted, keys' biases), and groups of a dead branch
-    never do.
+    Some change nothing by themselves (biases before a mean is subtracted, keys' biases), some groups never do (what is
+    averaged at once); then shuffling all entries of a parameter must, or the parameters must not matter at all.
     """
     group = next(g for g in space.groups if g.name == name)
     parameters = sorted({parameter for parameter, _ in group.members}, key=lambda p: -space.parameters[p].numel)
     if len(parameters) < 2:
         return
-    element = _cycle(space, name)
-    if any(_difference(run(_apply(space, element, state, only=p)), wanted) > MOVED for p in parameters):
+
+    def moves(changed: Mapping[str, Tensor]) -> bool:
+        return _difference(run({**state, **changed}), wanted) > MOVED
+
+    shifted = _apply(space, _cycle(space, name), {p: state[p] for p in parameters})
+    shuffled = {p: state[p].flatten()[_order(state[p].numel())].view_as(state[p]) for p in parameters}
+    if any(moves({p: new[p]}) for new in (shifted, shuffled) for p in parameters):
         return
-    other = {p: v.flip(0) * 0.7 + 0.1 if p in parameters else v for p, v in state.items()}
-    if _difference(run(other), wanted) > MOVED:
+    if moves({p: torch.where(shifted[p] == state[p], state[p], 1.5 * state[p] + 0.1) for p in parameters}):
         raise VerificationError(
-            f"verify: permuting '{name}' on a single one of {', '.join(parameters)} changes nothing, so the "
-            f"check has no power here; "
-            "hand in other example inputs, or use verify=False"
+            f"verify: permuting '{name}' on a single one of {', '.join(parameters)} changes nothing, so the check has "
+            "no power here; hand in other example inputs, or use verify=False"
         )
+
+
+def _order(n: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(n))
