@@ -136,9 +136,13 @@ class AccuracyPrediction(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: Mapping[str, Any]) -> None:
         """Input scales and history of the checkpoint."""
+        self.restore_input_scales(checkpoint)
+        self.history = list(checkpoint.get("history", []))
+
+    def restore_input_scales(self, checkpoint: Mapping[str, Any]) -> None:
+        """Input scales of a checkpoint, where it has any."""
         if self.scale_inputs and checkpoint.get(SCALES):
             self.metanet.input_scales = InputScales.from_dict(checkpoint[SCALES])
-        self.history = list(checkpoint.get("history", []))
 
     def _scales(self) -> InputScales:
         return self.metanet.input_scales  # type: ignore[return-value]

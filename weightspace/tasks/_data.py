@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -94,18 +95,33 @@ class AccuracyData(LightningDataModule):
         super().__init__()
         self.path, self.target_name, self.run = path, target, run
         self.fractions, self.batch_size, self.seed = tuple(fractions), batch_size, seed
-        self.zoo: Zoo | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Open the zoo and draw the split, once."""
-        if self.zoo is not None:
-            return
-        zoo = Zoo(self.path)
-        self.attributes = attributes = zoo.attributes
-        self.target = torch.tensor([_number(row, self.target_name, i) for i, row in enumerate(attributes)])
-        runs = [row.get(self.run, ("alone", i)) for i, row in enumerate(attributes)]
-        self.split: Split = split_by_run(runs, fractions=self.fractions, seed=self.seed)
-        self.zoo = zoo
+        _ = self.split
+
+    @cached_property
+    def zoo(self) -> Zoo:
+        """The zoo, opened at the first use."""
+        return Zoo(self.path)
+
+    @cached_property
+    def attributes(self) -> list[dict[str, Any]]:
+        """Of every network."""
+        return self.zoo.attributes
+
+    @cached_property
+    def target(self) -> Tensor:
+        """What is to be predicted, of every network (N,)."""
+        return torch.tensor([_number(row, self.target_name, i) for i, row in enumerate(self.attributes)])
+
+    @cached_property
+    def split(self) -> Split:
+        """Positions of the train, validation and test networks."""
+        runs = [row.get(self.run, ("alone", i)) for i, row in enumerate(self.attributes)]
+        if not len(self.target):
+            raise ConfigurationError(f"{self.path}: the zoo is empty; train or import networks first")
+        return split_by_run(runs, fractions=self.fractions, seed=self.seed)
 
     def train_dataloader(self) -> GraphBatches:
         """Training batches, in another order every epoch."""
@@ -113,9 +129,8 @@ class AccuracyData(LightningDataModule):
 
     def whole(self, part: str, batch_size: int = 256) -> Iterator[GraphBatch]:
         """All networks of a part (`"train"`, `"validation"` or `"test"`) once, each batch of one architecture."""
-        self.setup()
         index = getattr(self.split, part)
-        for batch in self._opened().select(index).graphs(batch_size):
+        for batch in self.zoo.select(index).graphs(batch_size):
             yield GraphBatch(batch.graphs, self.target[index[batch.index]], index[batch.index])
 
     def val_dataloader(self) -> GraphBatches:
@@ -140,12 +155,7 @@ class AccuracyData(LightningDataModule):
         return torch.Generator().manual_seed(1_000_003 * self.seed + epoch)
 
     def _batches(self, index: Tensor, *, order: Callable[[], torch.Generator] | None = None) -> GraphBatches:
-        return GraphBatches(self._opened(), index, target=self.target, batch_size=self.batch_size, order=order)
-
-    def _opened(self) -> Zoo:
-        self.setup()
-        assert self.zoo is not None
-        return self.zoo
+        return GraphBatches(self.zoo, index, target=self.target, batch_size=self.batch_size, order=order)
 
 
 def _number(row: dict[str, Any], name: str, position: int) -> float:

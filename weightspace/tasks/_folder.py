@@ -36,6 +36,7 @@ def checkpoints_in(folder: str | os.PathLike[str]) -> ModelCheckpoint:
         monitor="val_kendall_tau",
         mode="max",
         save_last=True,
+        save_on_train_epoch_end=True,  # after the task has added the epoch to its history
         enable_version_counter=False,
         auto_insert_metric_name=False,
     )
@@ -69,7 +70,7 @@ def read_training_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_into(task: AccuracyPrediction, path: str | os.PathLike[str]) -> None:
-    """Weights, input scales and history of a checkpoint into a task.
+    """Weights and input scales of a checkpoint into a task.
 
     Raises:
         CheckpointError: unreadable, or of another metanet.
@@ -82,7 +83,7 @@ def load_into(task: AccuracyPrediction, path: str | os.PathLike[str]) -> None:
             f"{path}: does not fit a {type(task.metanet).__name__} of this configuration ({error}); "
             "use the configuration that the checkpoint was trained with"
         ) from error
-    task.on_load_checkpoint(checkpoint)
+    task.restore_input_scales(checkpoint)
 
 
 def run_fit(
@@ -138,6 +139,7 @@ def quiet_lightning() -> Iterator[None]:
         with warnings.catch_warnings():
             # Lightning 2.6 builds torch's deprecated LeafSpec; nothing that a user could change.
             warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
+            warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")  # on resuming
             yield
     finally:
         logger.setLevel(level)

@@ -1,0 +1,85 @@
+"""The data module: every network once, its own target, one order per seed and epoch, runs on one side only."""
+
+import pytest
+import torch
+
+from weightspace.errors import ConfigurationError, ZooError
+from weightspace.tasks import AccuracyData
+from weightspace.zoo import Zoo
+
+from .conftest import NETWORKS
+
+
+def test_no_run_stands_on_two_sides(data):
+    runs = [{data.attributes[i]["run"] for i in part.tolist()} for part in (data.split.train, data.split.test)]
+    assert not runs[0] & runs[1] and len(runs[0]) > 15
+
+
+def test_every_network_comes_once_with_its_target(data):
+    for batches, part in ((data.train_dataloader(), data.split.train), (data.test_dataloader(), data.split.test)):
+        seen = list(batches)
+        assert len(seen) == len(batches)
+        index = torch.cat([batch.index for batch in seen])
+        assert index.sort().values.tolist() == part.tolist()
+        for batch in seen:
+            assert torch.equal(batch.target, data.target[batch.index])
+            assert sum(graph.batch_shape[0] for graph in batch.graphs) == len(batch.index)
+
+
+def test_graphs_belong_to_their_index(data):
+    zoo = data.zoo
+    for batch in data.train_dataloader():
+        states = [
+            (graph, i, zoo.spaces[graph.signature].to_state_dict(graph))
+            for graph in batch.graphs
+            for i in range(graph.batch_shape[0])
+        ]
+        for position, (_, row, state) in zip(batch.index.tolist(), states, strict=True):
+            assert all(torch.equal(state[key][row], value) for key, value in zoo[position].state_dict.items())
+
+
+def test_training_batches_mix_architectures_in_a_seeded_order(zoo_path, data):
+    first, second = (torch.cat([b.index for b in data.train_dataloader()]).tolist() for _ in range(2))
+    assert first == second, "the same epoch has the same order"
+    other = AccuracyData(zoo_path, batch_size=16, fractions=(0.6, 0.2, 0.2), seed=1)
+    assert torch.cat([b.index for b in other.train_dataloader()]).tolist() != first
+    assert any(len(batch.graphs) > 1 for batch in data.train_dataloader())
+
+
+def test_the_whole_of_a_part(data):
+    batches = list(data.whole("validation"))
+    assert torch.cat([b.index for b in batches]).sort().values.tolist() == data.split.validation.tolist()
+    assert all(len(batch.graphs) == 1 for batch in batches)
+
+
+def test_networks_without_a_run_stand_alone(zoo_path):
+    data = AccuracyData(zoo_path, run="no such attribute")
+    data.setup()
+    assert len(data.split.train) == round(0.7 * 3 * NETWORKS)
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (
+            "tset_accuracy",
+            r"network 0 of the zoo: attribute 'tset_accuracy' is None, wanted a number; its attributes are",
+        ),
+        ("family", "attribute 'family' is 'mlp', wanted a number"),
+    ],
+)
+def test_a_target_that_is_no_number(zoo_path, target, words):
+    with pytest.raises(ConfigurationError, match=words):
+        AccuracyData(zoo_path, target=target).setup()
+
+
+def test_no_zoo(tmp_path):
+    with pytest.raises(ZooError, match="this is not a zoo"):
+        AccuracyData(tmp_path).setup()
+
+
+def test_the_zoo_is_not_written_to(zoo_path, data):
+    before = {path.name: path.stat().st_mtime_ns for path in zoo_path.rglob("*")}
+    list(data.train_dataloader())
+    assert {path.name: path.stat().st_mtime_ns for path in zoo_path.rglob("*")} == before
+    assert len(Zoo(zoo_path)) == 3 * NETWORKS
