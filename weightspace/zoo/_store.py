@@ -177,14 +177,14 @@ class Zoo:
             ZooError: the networks are of several architectures, or there are none.
         """
         index = torch.as_tensor(index, dtype=torch.long)
-        shards = self._shard_numbers[self._positions[index]].unique().tolist()
-        signatures = {self._shards[s].signature for s in shards}
+        signatures = {self._shards[s].signature for s in self._shard_numbers[self._positions[index]].unique().tolist()}
         if len(signatures) != 1:
             raise ZooError(
                 f"stacked: found {len(index)} networks of {len(signatures)} architectures, wanted some of one; "
                 "group them by zoo.positions, or use zoo.graphs(mixed=True)"
             )
-        return {key: value.clone() for key, value in self._stacked(index).items()}
+        found = self._stacked(index)
+        return {key: value if value._base is None else value.clone() for key, value in found.items()}
 
     def graphs(
         self,
@@ -311,22 +311,21 @@ class Zoo:
         return self._shards[shard], row
 
     def _stacked(self, index: Tensor) -> dict[str, Tensor]:
-        """Stacked tensors of one architecture; may share memory with the mapped file."""
+        """Stacked tensors of one architecture; views of the mapped file where the networks lie in a row there."""
         places = self._positions[index]
         numbers, rows = self._shard_numbers[places], self._rows[places]
-        used = numbers.unique().tolist()
-        if len(used) == 1:
-            return _take(self._shards[used[0]].tensors, rows)
-        back = torch.argsort(torch.cat([(numbers == s).nonzero()[:, 0] for s in used]))
-        parts = [_take(self._shards[s].tensors, rows[numbers == s]) for s in used]
-        return {key: torch.cat([part[key] for part in parts])[back] for key in parts[0]}
-
-
-def _take(tensors: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-    first, count = int(rows[0]), len(rows)
-    if int(rows[-1]) == first + count - 1 and torch.equal(rows, torch.arange(first, first + count)):
-        return {key: value[first : first + count] for key, value in tensors.items()}
-    return {key: value[rows] for key, value in tensors.items()}
+        first, count = int(rows[0]), len(rows)
+        shard = self._shards[int(numbers[0])]
+        if bool((numbers == numbers[0]).all()):
+            if torch.equal(rows, torch.arange(first, first + count)):
+                return {key: value[first : first + count] for key, value in shard.tensors.items()}
+            return {key: value.index_select(0, rows) for key, value in shard.tensors.items()}
+        result = {key: value.new_empty(count, *value.shape[1:]) for key, value in shard.tensors.items()}
+        for number in numbers.unique().tolist():
+            where = (numbers == number).nonzero()[:, 0]
+            for key, value in self._shards[number].tensors.items():
+                result[key].index_copy_(0, where, value.index_select(0, rows[where]))
+        return result
 
 
 def _has(row: Mapping[str, Any], equals: Mapping[str, Any]) -> bool:
