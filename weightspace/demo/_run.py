@@ -1,6 +1,5 @@
 """The demo: a zoo is trained, becomes graphs, and a metanet predicts the accuracy of networks it has never seen."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
 from pathlib import Path
@@ -17,12 +16,12 @@ from weightspace.zoo import ZooConfig
 
 
 def run_demo(
-    out: str | os.PathLike[str],
+    out: str | Path,
     *,
     networks: int = 600,
     seed: int = 0,
     data: str = "digits",
-    data_root: str | os.PathLike[str] | None = None,
+    data_root: str | Path | None = None,
     progress: bool = True,
     tell: Callable[[str], None] | None = None,
 ) -> Path:

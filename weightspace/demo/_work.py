@@ -1,6 +1,5 @@
 """What the stages of the demo do."""
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
@@ -36,7 +35,7 @@ class Demo:
 
     out: Path
     config: ZooConfig
-    data_root: str | os.PathLike[str] | None
+    data_root: str | Path | None
     progress: bool
 
     @cached_property
@@ -78,7 +77,10 @@ class Demo:
         """Stage 3."""
         train, test = self._part("train"), self._part("test")
         methods = {}
-        plain = {"mean": MeanBaseline(), "weight statistics + boosting": WeightStatistics(seed=self.config.seed)}
+        plain: dict[str, MeanBaseline | WeightStatistics] = {
+            "mean": MeanBaseline(),
+            "weight statistics + boosting": WeightStatistics(seed=self.config.seed),
+        }
         for name, baseline in plain.items():
             start = time.perf_counter()
             prediction = baseline.fit(train.graphs, train.target).predict(test.graphs)

@@ -1,11 +1,13 @@
 """The task "predict a network's test accuracy from its weights"."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from weightspace.graph import ParameterGraph
@@ -28,14 +30,15 @@ def predicted_accuracy(metanet: nn.Module, graphs: ParameterGraph | Sequence[Par
 class AccuracyPrediction(LightningModule):
     """Trains any metanet with one output to predict accuracies.
 
-    AdamW under a one-cycle schedule (Smith and Topin 2018, arXiv 1708.07120), mean squared error. Before the first step
-    the metanet's input scales are set to the spread of the training networks' parameters; the checkpoint keeps them.
+    AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) with warm-up and cosine decay, mean squared error. Before the
+    first step the metanet's input scales are set to the spread of the training networks' parameters; the checkpoint
+    keeps them.
 
     Args:
         metanet: a module on (sequences of) `ParameterGraph`s with output (B, 1).
-        learning_rate: at the top of the cycle.
+        learning_rate: after the warm-up.
         weight_decay: of AdamW.
-        warmup: fraction of the steps before the top.
+        warmup: fraction of the steps in which the learning rate rises.
         scale_inputs: set the metanet's `input_scales`; only for metanets that have them.
 
     After a test, `results` holds the scores with their intervals and every prediction; `history` has a row per epoch.
@@ -68,20 +71,22 @@ class AccuracyPrediction(LightningModule):
         """Set the metanet's input scales, unless a checkpoint brought them."""
         if self.scale_inputs and not self._scales().per_role:
             data = self.trainer.datamodule  # type: ignore[attr-defined]
-            self.metanet.input_scales = fit_input_scales(
+            self.metanet.input_scales = fit_input_scales(  # type: ignore[assignment]
                 graph for batch in data.whole("train") for graph in batch.graphs
             )
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW and a one-cycle schedule over all steps."""
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW; the learning rate rises linearly, then falls along a cosine, over all steps."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=self.learning_rate,
-            total_steps=max(2, int(self.trainer.estimated_stepping_batches)),
-            pct_start=self.warmup,
-            cycle_momentum=False,
-        )
+        total = max(1, int(self.trainer.estimated_stepping_batches))
+        rise = max(1, round(self.warmup * total))
+
+        def factor(step: int) -> float:
+            if step < rise:
+                return (step + 1) / (rise + 1)
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total - rise))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
@@ -142,7 +147,7 @@ class AccuracyPrediction(LightningModule):
     def restore_input_scales(self, checkpoint: Mapping[str, Any]) -> None:
         """Input scales of a checkpoint, where it has any."""
         if self.scale_inputs and checkpoint.get(SCALES):
-            self.metanet.input_scales = InputScales.from_dict(checkpoint[SCALES])
+            self.metanet.input_scales = InputScales.from_dict(checkpoint[SCALES])  # type: ignore[assignment]
 
     def _scales(self) -> InputScales:
         return self.metanet.input_scales  # type: ignore[return-value]

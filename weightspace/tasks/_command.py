@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentError
 from lightning import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from torch import Tensor
 
 from weightspace import metanets
 from weightspace.errors import ConfigurationError
@@ -21,6 +22,7 @@ from weightspace.tasks._folder import (
     checkpoints_in,
     last_checkpoint,
     logger_in,
+    quiet_lightning,
     read_training_checkpoint,
     run_fit,
     save_best,
@@ -49,14 +51,13 @@ class AccuracyCLI(LightningCLI):
 
     def instantiate_trainer(self, **options: Any) -> Trainer:
         """The trainer, with CSV logs and checkpoints in its folder."""
-        self.folder = Path(self._get(self.config_init, "trainer")["default_root_dir"] or FOLDER)
-        if self._get(self.config_init, "trainer")["logger"] is None:
+        config = self._get(self.config_init, "trainer")
+        self.folder = Path(config["default_root_dir"] or FOLDER)
+        if config["logger"] is None:
             options["logger"] = logger_in(self.folder) if self.subcommand == "fit" else False
-        trainer = super().instantiate_trainer(**options)
-        if self.subcommand == "fit":
-            trainer.callbacks = [c for c in trainer.callbacks if not isinstance(c, ModelCheckpoint)]
-            trainer.callbacks.append(checkpoints_in(self.folder))
-        return trainer
+        self.checkpoints = checkpoints_in(self.folder)
+        options["callbacks"] = [*(config["callbacks"] or []), self.checkpoints]
+        return super().instantiate_trainer(**options)
 
     def fit(self, **options: Any) -> None:
         """Train, and save the best model."""
@@ -66,9 +67,9 @@ class AccuracyCLI(LightningCLI):
                 f"{self.folder}: holds an earlier run; go on with --ckpt_path {found}, "
                 "or give another folder with --trainer.default_root_dir"
             )
-        run_fit(self.trainer, options.pop("model"), options.pop("datamodule"), ckpt_path=options.get("ckpt_path"))
-        path = save_best(self.model, self.trainer.checkpoint_callback, self.folder)
-        score = float(self.trainer.checkpoint_callback.best_model_score)
+        run_fit(self.trainer, self.model, self.datamodule, ckpt_path=options.get("ckpt_path"))
+        path = save_best(self.model, self.checkpoints, self.folder)
+        score = float(self.checkpoints.best_model_score or float("nan"))
         self.summary = f"best model (validation tau {score:.3f}): {path}"
 
     def validate(self, **options: Any) -> None:
@@ -85,7 +86,7 @@ class AccuracyCLI(LightningCLI):
     def predict(self, **options: Any) -> None:
         """Predictions of the test networks as `predictions.csv`."""
         batches = self.trainer.predict(**options | {"weights_only": True})
-        values = [value for batch in batches or [] for value in batch.tolist()]
+        values = torch.cat([batch for batch in batches or [] if isinstance(batch, Tensor)]).tolist()
         path = self.folder / "predictions.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         index = self.datamodule.split.test
@@ -107,16 +108,18 @@ def run_lightning(arguments: Sequence[str]) -> str:
         ConfigurationError: an unknown key or a value without sense.
         CheckpointError: a checkpoint that cannot be read or does not fit.
     """
-    quiet = {"exit_on_error": False}
-    cli = AccuracyCLI(
-        AccuracyPrediction,
-        AccuracyData,
-        args=list(arguments),
-        seed_everything_default=0,
-        parser_kwargs={**quiet, **{name: dict(quiet) for name in SUBCOMMANDS}},
-        auto_configure_optimizers=False,
-        load_from_checkpoint_support=False,
-    )
+    strict = {"exit_on_error": False, "allow_abbrev": False}
+    with quiet_lightning():
+        cli = AccuracyCLI(
+            AccuracyPrediction,
+            AccuracyData,
+            args=list(arguments),
+            seed_everything_default=0,
+            parser_kwargs={**strict, **{name: dict(strict) for name in SUBCOMMANDS}},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            save_config_callback=SaveConfigCallback if arguments[0] == "fit" else None,
+        )
     return cli.summary
 
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,15 +19,22 @@ from weightspace.pretrained import save_pretrained
 from weightspace.tasks._accuracy import AccuracyPrediction
 from weightspace.tasks._data import AccuracyData
 
-MODEL, RESULTS = "model", "results.json"
+MODEL = "model"
+LIGHTNING_WARNINGS = (
+    r".*LeafSpec.* is deprecated",  # of torch, which Lightning 2.6 calls so
+    r"\s*(``instantiate_classes``|skip_none parameter) was deprecated",  # of jsonargparse, likewise
+    r"\s*By default only one JsonargparseDeprecationWarning",
+    r"Checkpoint directory .* exists and is not empty",  # on resuming
+)
+"""Warnings inside Lightning that no user could act on."""
 
 
-def logger_in(folder: str | os.PathLike[str]) -> CSVLogger:
+def logger_in(folder: str | Path) -> CSVLogger:
     """CSV logs under `logs/`, a new version per start."""
     return CSVLogger(folder, name="logs")
 
 
-def checkpoints_in(folder: str | os.PathLike[str]) -> ModelCheckpoint:
+def checkpoints_in(folder: str | Path) -> ModelCheckpoint:
     """`checkpoints/best.ckpt` by validation tau and `checkpoints/last.ckpt` of every epoch."""
     return ModelCheckpoint(
         dirpath=Path(folder) / "checkpoints",
@@ -42,13 +48,13 @@ def checkpoints_in(folder: str | os.PathLike[str]) -> ModelCheckpoint:
     )
 
 
-def last_checkpoint(folder: str | os.PathLike[str]) -> Path | None:
+def last_checkpoint(folder: str | Path) -> Path | None:
     """The checkpoint to go on from, or none."""
     path = Path(folder) / "checkpoints" / "last.ckpt"
     return path if path.is_file() else None
 
 
-def read_training_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
     """A Lightning checkpoint, read without running code from it.
 
     Raises:
@@ -69,7 +75,7 @@ def read_training_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         ) from error
 
 
-def load_into(task: AccuracyPrediction, path: str | os.PathLike[str]) -> None:
+def load_into(task: AccuracyPrediction, path: str | Path) -> None:
     """Weights and input scales of a checkpoint into a task.
 
     Raises:
@@ -87,7 +93,7 @@ def load_into(task: AccuracyPrediction, path: str | os.PathLike[str]) -> None:
 
 
 def run_fit(
-    trainer: Trainer, task: AccuracyPrediction, data: AccuracyData, *, ckpt_path: str | os.PathLike[str] | None = None
+    trainer: Trainer, task: AccuracyPrediction, data: AccuracyData, *, ckpt_path: str | Path | None = None
 ) -> None:
     """Train, or go on from a checkpoint; an interruption is a `KeyboardInterrupt` and leaves `last.ckpt` behind."""
     try:
@@ -97,7 +103,7 @@ def run_fit(
 
 
 def train_in(
-    folder: str | os.PathLike[str], task: AccuracyPrediction, data: AccuracyData, *, epochs: int, progress: bool = True
+    folder: str | Path, task: AccuracyPrediction, data: AccuracyData, *, epochs: int, progress: bool = True
 ) -> Path:
     """Train a task on the CPU in a folder, going on from its last checkpoint, and save the best model.
 
@@ -131,21 +137,20 @@ def train_in(
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's notes on hardware, and without one warning of its own."""
+    """Without Lightning's notes on hardware, and without the warnings that no user could act on."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # Lightning 2.6 builds torch's deprecated LeafSpec; nothing that a user could change.
-            warnings.filterwarnings("ignore", message=r".*LeafSpec.* is deprecated", category=FutureWarning)
-            warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")  # on resuming
+            for message in LIGHTNING_WARNINGS:
+                warnings.filterwarnings("ignore", message=message)
             yield
     finally:
         logger.setLevel(level)
 
 
-def save_best(task: AccuracyPrediction, checkpoint: ModelCheckpoint, folder: str | os.PathLike[str]) -> Path:
+def save_best(task: AccuracyPrediction, checkpoint: ModelCheckpoint, folder: str | Path) -> Path:
     """Load the best checkpoint into the task and save its metanet as `model/`."""
     load_into(task, checkpoint.best_model_path or checkpoint.last_model_path)
     path = Path(folder) / MODEL
@@ -153,7 +158,7 @@ def save_best(task: AccuracyPrediction, checkpoint: ModelCheckpoint, folder: str
     return path
 
 
-def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> Path:
+def write_json(path: str | Path, content: Mapping[str, Any]) -> Path:
     """Write JSON to a temporary file and rename it into place; numbers that are not finite become null."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

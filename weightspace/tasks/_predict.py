@@ -1,6 +1,5 @@
 """A prediction for one network of the user's, by a saved metanet."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +12,7 @@ from weightspace.tracing import trace
 from weightspace.zoo import fit_checkpoint, read_checkpoint
 
 
-def predict_network(
-    checkpoint: str | os.PathLike[str], module: str, *, model: str | os.PathLike[str], inputs: Sequence[str]
-) -> str:
+def predict_network(checkpoint: str | Path, module: str, *, model: str | Path, inputs: Sequence[str]) -> str:
     """Predict the accuracy of one network from its checkpoint.
 
     Args:
