@@ -1,29 +1,40 @@
 """Run a whole stack of networks at once, differentiably: `torch.func.functional_call` under `torch.vmap`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.export.graph_signature import InputKind
 
+from weightspace.axes import pieces
 from weightspace.conversion import check_state_dict
 from weightspace.errors import WeightspaceError
+from weightspace.topology import SitePlan
 
 if TYPE_CHECKING:
     from weightspace.space import WeightSpace
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Every submodule in evaluation mode, and back as it was."""
+    before = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in before.items():
+            part.training = training
 
 
 def evaluation_call(
     module: nn.Module, state: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> list[Tensor]:
     """Tensors of a module's result, run in evaluation mode with other weights; the module is left as it is."""
-    before = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
+    with evaluation_mode(module):
         result = torch.func.functional_call(module, dict(state), args, dict(kwargs))
-    finally:
-        for part, training in before.items():
-            part.training = training
     return [leaf for leaf in torch.utils._pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
 
 
@@ -42,13 +53,15 @@ class Runner:
         >>> runner = ws.Runner(space, net)
         >>> runner(stacked, torch.zeros(5, 2)).shape
         torch.Size([2, 5, 1])
-        >>> {site: tuple(h.shape) for site, h in runner.activations(stacked, torch.zeros(5, 2)).items()}
-        {'0': (2, 5, 3), '1': (2, 5, 3), '2': (2, 5, 1)}
+        >>> seen = runner.activations(stacked, torch.zeros(5, 2))
+        >>> [(space.sites[i].node_type, tuple(h.shape)) for i, h in sorted(seen.items())]
+        [('linear>tanh', (2, 5, 3)), ('input', (2, 5, 2)), ('linear>output', (2, 5, 1))]
     """
 
     def __init__(self, space: "WeightSpace", module: nn.Module) -> None:
         self.space = space
         self.module = module
+        self._programs: dict[Any, torch.export.ExportedProgram] = {}
 
     def __call__(self, stacked: Mapping[str, Tensor], *inputs: Tensor, shared: bool = True) -> Any:
         """Outputs of every network, in evaluation mode.
@@ -56,54 +69,130 @@ class Runner:
         Args:
             stacked: tensors (B, ...) of B networks.
             *inputs: for all networks, or with `shared=False` with a leading dimension B.
+            shared: whether all networks get the same inputs.
 
         Raises:
             StateDictError: the stack does not fit the space.
         """
-        return self._run(stacked, inputs, shared=shared, capture=False)[0]
+        self._check(stacked)
 
-    def activations(self, stacked: Mapping[str, Tensor], *inputs: Tensor, shared: bool = True) -> dict[str, Tensor]:
-        """Results of every leaf module (path -> (B, ...)), in the order of the computation; what functional
-        calls make is not seen.
+        def one(state: dict[str, Tensor], *args: Tensor) -> Any:
+            return torch.func.functional_call(self.module, state, args)
+
+        with evaluation_mode(self.module):
+            return torch.vmap(one, in_dims=(0, *[None if shared else 0] * len(inputs)))(dict(stacked), *inputs)
+
+    def activations(
+        self, stacked: Mapping[str, Tensor], *inputs: Tensor, shared: bool = True, sites: Sequence[int] | None = None
+    ) -> dict[int, Tensor]:
+        """Values of the neurons at sites, behind the functions that their node type names; differentiable.
+
+        Args:
+            stacked: tensors (B, ...) of B networks.
+            *inputs: as in a call.
+            shared: whether all networks get the same inputs.
+            sites: numbers of sites of the graph; by default every site that is an activation.
+
+        Shapes:
+            result[site]: (B, other dimensions of the activation ..., n), n nodes in the order of the site; where the
+            site's axis has taps (pixels that a linear layer unfolds), they are the dimension before the last.
+
+        Raises:
+            StateDictError: the stack does not fit the space.
+            WeightspaceError: a site that is no activation, or the module is exported otherwise than when it was traced.
         """
-        return self._run(stacked, inputs, shared=shared, capture=True)[1]
+        self._check(stacked)
+        plans = self._plans(sites)
+        single = inputs if shared else tuple(value[0] for value in inputs)
+        program = self._program(single)
+        wanted = {plan.activation.call for plan in plans.values() if plan.activation}
 
-    def _run(
-        self, stacked: Mapping[str, Tensor], inputs: tuple[Tensor, ...], *, shared: bool, capture: bool
-    ) -> tuple[Any, dict[str, Tensor]]:
+        def one(state: dict[str, Tensor], *args: Tensor) -> dict[int, Tensor]:
+            recorder = _Recorder(program, wanted)
+            recorder.run(*_placeholders(program, state, args))
+            return {i: self._at(plan, recorder.seen) for i, plan in plans.items()}
+
+        self._compare(program, plans)
+        return torch.vmap(one, in_dims=(0, *[None if shared else 0] * len(inputs)))(dict(stacked), *inputs)
+
+    def _check(self, stacked: Mapping[str, Tensor]) -> None:
         if check_state_dict(self.space, stacked) is None:
             raise WeightspaceError(
-                "Runner: found one state_dict, wanted stacked tensors (B, ...); stack with value[None] for a "
-                "single network"
+                "Runner: found one state_dict, wanted stacked tensors (B, ...); stack with value[None] for one network"
             )
 
-        def one(state: dict[str, Tensor], *args: Tensor) -> tuple[Any, dict[str, Tensor]]:
-            seen: dict[str, Tensor] = {}
-            handles = self._hooks(seen) if capture else []
-            try:
-                return torch.func.functional_call(self.module, state, args), seen
-            finally:
-                for handle in handles:
-                    handle.remove()
+    def _plans(self, sites: Sequence[int] | None) -> dict[int, SitePlan]:
+        known = {i: plan for i, plan in enumerate(self.space.sites) if plan.activation is not None}
+        wrong = [i for i in sites or () if i not in known]
+        if wrong:
+            raise WeightspaceError(
+                f"Runner.activations: sites {wrong} are no activations; those of this space are {sorted(known)}"
+            )
+        return known if sites is None else {i: known[i] for i in sites}
 
-        before = {part: part.training for part in self.module.modules()}
-        self.module.eval()
-        try:
-            return torch.vmap(one, in_dims=(0, *[None if shared else 0] * len(inputs)))(dict(stacked), *inputs)
-        finally:
-            for part, training in before.items():
-                part.training = training
+    def _program(self, inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
+        key = tuple((tuple(value.shape), value.dtype) for value in inputs)
+        if key not in self._programs:
+            with evaluation_mode(self.module):
+                self._programs[key] = torch.export.export(self.module, inputs, strict=False)
+        return self._programs[key]
 
-    def _hooks(self, seen: dict[str, Tensor]) -> list[torch.utils.hooks.RemovableHandle]:
-        def hook(path: str) -> Any:
-            def keep(module: nn.Module, args: Any, result: Any) -> None:
-                if isinstance(result, Tensor):
-                    seen[path] = result
+    def _compare(self, program: torch.export.ExportedProgram, plans: Mapping[int, SitePlan]) -> None:
+        calls = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+        for plan in plans.values():
+            at = plan.activation
+            if at is not None and at.call >= 0 and (at.call >= len(calls) or calls[at.call] != at.operation):
+                raise WeightspaceError(
+                    f"Runner.activations: operation {at.call} is {calls[at.call : at.call + 1] or 'missing'}, wanted "
+                    f"{at.operation}; the module is not the one that was traced, or another torch: trace it again"
+                )
 
-            return keep
+    def _at(self, plan: SitePlan, seen: Mapping[int, Tensor]) -> Tensor:
+        at = plan.activation
+        assert at is not None
+        size_of = self.space.group.atoms
+        piece = pieces(at.axis, lambda name: size_of[name].size)[at.piece]
+        values = seen[at.call]
+        rows = values.index_select(at.dim, piece.positions.reshape(-1).to(values.device))
+        values = rows.movedim(at.dim, -1).unflatten(-1, piece.positions.shape or (1,))
+        names = list(piece.atoms)
+        first = values.dim() - max(1, len(names))
+        nodes = [first + names.index(name) for name in plan.atoms]
+        taps = [d for d in range(first, values.dim()) if d not in nodes] if names else []
+        values = values.permute(*range(first), *taps, *nodes) if names else values
+        if nodes:
+            values = values.flatten(first + len(taps))
+        elif names:
+            values = values.unsqueeze(-1)
+        return values.flatten(first, first + len(taps) - 1) if len(taps) > 1 else values
 
-        return [
-            part.register_forward_hook(hook(path))
-            for path, part in self.module.named_modules()
-            if not list(part.children())
-        ]
+
+class _Recorder(torch.fx.Interpreter):
+    """Runs an exported graph and keeps the results of some of its operations."""
+
+    def __init__(self, program: torch.export.ExportedProgram, wanted: set[int]) -> None:
+        super().__init__(program.graph_module)
+        self.seen: dict[int, Tensor] = {}
+        self._wanted, self._calls, self._inputs = wanted, 0, 0
+        self._user_inputs = set(program.graph_signature.user_inputs)
+
+    def run_node(self, n: torch.fx.Node) -> Any:
+        """Run a node; in-place operations that follow must not change what is kept."""
+        result = super().run_node(n)
+        if n.op == "call_function":
+            number, self._calls = self._calls, self._calls + 1
+        elif n.op == "placeholder" and n.name in self._user_inputs:
+            self._inputs += 1
+            number = -self._inputs
+        else:
+            return result
+        if number in self._wanted:
+            self.seen[number] = result.clone()
+        return result
+
+
+def _placeholders(program: torch.export.ExportedProgram, state: Mapping[str, Tensor], args: Sequence[Any]) -> list[Any]:
+    rest = iter(torch.utils._pytree.tree_leaves(args))
+    known = {**program.state_dict, **program.constants, **state}
+    specs = program.graph_signature.input_specs
+    return [next(rest) if spec.kind == InputKind.USER_INPUT else known[spec.target or ""] for spec in specs]

@@ -16,7 +16,7 @@ from weightspace.conversion import GraphLayout, check_state_dict
 from weightspace.errors import WeightspaceError
 from weightspace.graph import ParameterGraph
 from weightspace.group import EntryAction, GroupElement, PermutationGroup
-from weightspace.topology import BlockPlan, SitePlan, Slot
+from weightspace.topology import Activation, BlockPlan, SitePlan, Slot
 
 FORMAT = 1
 
@@ -222,7 +222,7 @@ class WeightSpace:
             "signature": self.signature,
             "parameters": parameters,
             "atoms": {name: asdict(spec) for name, spec in self.atoms.items()},
-            "sites": [asdict(site) for site in self.sites],
+            "sites": [_site_to_json(site) for site in self.sites],
             "blocks": [asdict(block) for block in self.blocks],
             "operations": self.operations,
             "keys": self.keys,
@@ -278,6 +278,11 @@ class WeightSpace:
         return f"WeightSpace({size}, log10 order {self.log10_order:.2f}, {self.signature[:12]})"
 
 
+def _site_to_json(site: SitePlan) -> dict[str, Any]:
+    at = site.activation
+    return asdict(site) | {"activation": at and {**asdict(at), "axis": axis_to_json(at.axis)}}
+
+
 def _space_from(value: Mapping[str, Any]) -> WeightSpace:
     def slot(fields: Mapping[str, Any]) -> Slot:
         return Slot(fields["parameter"], fields["piece"], fields["role"], tuple(fields["dims"]))
@@ -285,8 +290,14 @@ def _space_from(value: Mapping[str, Any]) -> WeightSpace:
     def atom(fields: Mapping[str, Any]) -> AtomSpec:
         return AtomSpec(**{**fields, "over": tuple(fields["over"])})
 
+    def activation(fields: Mapping[str, Any] | None) -> Activation | None:
+        return None if fields is None else Activation(**{**fields, "axis": axis_from_json(fields["axis"])})
+
     sites = tuple(
-        SitePlan(s["name"], s["node_type"], tuple(s["atoms"]), tuple(map(slot, s["slots"]))) for s in value["sites"]
+        SitePlan(
+            s["name"], s["node_type"], tuple(s["atoms"]), tuple(map(slot, s["slots"])), activation(s["activation"])
+        )
+        for s in value["sites"]
     )
     blocks = tuple(BlockPlan(**{**b, "slot": None if b["slot"] is None else slot(b["slot"])}) for b in value["blocks"])
     parameters = {

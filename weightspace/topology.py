@@ -35,13 +35,41 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Activation:
+    """Where the values of a site's neurons are in the computation.
+
+    Args:
+        call: number of the exported operation that makes them, or -1 - k for input k.
+        operation: its name, to notice another computation.
+        dim: dimension of the result.
+        axis: of that dimension.
+        piece: number of the piece of the axis.
+    """
+
+    call: int
+    operation: str
+    dim: int
+    axis: Axis
+    piece: int
+
+
+@dataclass(frozen=True)
 class SitePlan:
-    """A site: its nodes are the grid of its atoms, in row-major order."""
+    """A site: its nodes are the grid of its atoms, in row-major order.
+
+    Args:
+        name: unique among the sites.
+        node_type: kind and functions.
+        atoms: of its nodes.
+        slots: parameters that lie on its nodes.
+        activation: where its values are; None where it is no activation (a normaliser, a parameter).
+    """
 
     name: str
     node_type: str
     atoms: tuple[str, ...]
     slots: tuple[Slot, ...] = ()
+    activation: Activation | None = None
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,9 @@ def signature_of(
             "parameters": [
                 [name, p.shape, [axis_to_json(axis) for axis in p.axes], p.role] for name, p in parameters.items()
             ],
-            "atoms": sorted([name, s.size, s.kind == FREE, s.over, s.label] for name, s in atoms.items() if name in own),
+            "atoms": sorted(
+                [name, s.size, s.kind == FREE, s.over, s.label] for name, s in atoms.items() if name in own
+            ),
             "operations": operations,
             "keys": keys,
             "tied": sorted(tied.items()),

@@ -1,13 +1,13 @@
 """torch.export with the errors that people need, and the arguments of a call by name."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from weightspace.errors import TraceError
+from weightspace.runner import evaluation_mode
 
 
 def export(module: nn.Module, inputs: Sequence[Any], options: Mapping[str, Any] | None) -> torch.export.ExportedProgram:
@@ -43,18 +43,6 @@ def _check_runs(module: nn.Module, inputs: Sequence[Any], options: Mapping[str, 
             f"{_first_line(error)}. "
             "Hand in inputs as the forward method wants them, e.g. ws.trace(module, torch.zeros(1, 3, 32, 32))"
         ) from error
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Every submodule in evaluation mode, and back as it was."""
-    before = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in before.items():
-            part.training = training
 
 
 def canonical_state(module: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from weightspace.axes import UNIT, AtomSpec, Axis, Piece
-from weightspace.topology import BlockPlan, SitePlan, Slot
+from weightspace.topology import Activation, BlockPlan, SitePlan, Slot
 from weightspace.tracing._records import Record, Use, Value
 from weightspace.tracing._sites import SiteBook, State, combination_numbers, combinations, operation_text
 
@@ -39,7 +39,7 @@ class Planner:
         self._cells: dict[tuple[Any, ...], int] = {}
         self._placed: set[str] = set()
 
-    def plan(self, records: Sequence[Record], outputs: Sequence[Value]) -> None:
+    def plan(self, records: Sequence[Record], outputs: Sequence[Value], values: Sequence[Value]) -> None:
         """Plan the whole graph."""
         for record in records:
             self._root[record.output.number] = (
@@ -54,6 +54,7 @@ class Planner:
         for name in self._parameters:
             if name not in self._placed:
                 self._unused(name)
+        self._note_activations(values, {record.output.number for record in records if record.kind == "alias"})
 
     def _root_of(self, value: Value) -> int:
         return self._root.get(value.number, value.number)
@@ -93,6 +94,7 @@ class Planner:
                 for site in made:
                     self._book.link(loose, site, "view")
             state.dims[dim] = made
+            state.owned.update(made)
         found = state.dims[dim]
         assert found is not None
         return found
@@ -349,6 +351,22 @@ class Planner:
                 where = {} if dim is None else {"dim": dim - len(self._state(value).axes)}
                 self._book.link(site, hub, record.edge_type, argument=position, **where)
         self._states[record.output.number] = State(axes, [None] * len(axes), (hub,), owned={hub})
+
+    def _note_activations(self, values: Sequence[Value], aliases: set[int]) -> None:
+        """The last value that has a site's neurons is its activation; views of it are not looked at again."""
+        found: dict[int, Activation] = {}
+        for value in values:
+            state = self._states.get(value.number)
+            if state is None or value.call is None:
+                continue
+            for dim, sites in enumerate(state.dims):
+                parts = self._book.pieces_of(state.axes[dim]) if sites else ()
+                for number, (site, part) in enumerate(zip(sites or (), parts, strict=True)):
+                    seen = value.number in aliases and site in found
+                    if site in state.owned and not seen and set(self.sites[site].atoms) <= set(part.atoms):
+                        found[site] = Activation(value.call, value.operation, dim, state.axes[dim], number)
+        for site, activation in found.items():
+            self.sites[site] = replace(self.sites[site], activation=activation)
 
     def _label_outputs(self, outputs: Sequence[Value]) -> None:
         for number, value in enumerate(outputs):

@@ -20,6 +20,8 @@ class Value:
         parameter: its name in the state_dict where it is a floating entry of it.
         origin: `"parameter"`, `"input"`, `"constant"` or `"operation"`.
         label: for inputs their number, for constants a digest of their content.
+        call: number of the exported operation that made it, or -1 - k for input k.
+        operation: name of that operation.
     """
 
     number: int
@@ -27,6 +29,8 @@ class Value:
     parameter: str | None = None
     origin: str = "operation"
     label: str = ""
+    call: int | None = None
+    operation: str = ""
 
 
 @dataclass

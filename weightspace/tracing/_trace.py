@@ -105,6 +105,7 @@ class _Tracer:
         self._values: list[Value] = []
         self._records: list[Record] = []
         self._of_node: dict[torch.fx.Node, Any] = {}
+        self._calls = 0
         self._state, self._tied = canonical_state(module)
         self._parameters: dict[str, Value] = {}
         self._uniform: set[str] = set()
@@ -120,6 +121,7 @@ class _Tracer:
         for node in self._program.graph.nodes:
             if node.op == "call_function":
                 self._call(node)
+                self._calls += 1
             elif node.op == "get_attr":
                 self._of_node[node] = None
             elif node.op == "output":
@@ -155,7 +157,8 @@ class _Tracer:
                     self._solver.atom(size, kind="input", reason="input", label=f"i{count}.{d}")
                     for d, size in enumerate(node.meta["val"].shape)
                 ]
-                self._of_node[node] = self._new_value(axes, origin="input", label=str(count))
+                value = self._of_node[node] = self._new_value(axes, origin="input", label=str(count))
+                value.call = -1 - count
                 count += 1
                 continue
             name = self._tied.get(spec.target, spec.target)
@@ -203,6 +206,7 @@ class _Tracer:
             )
         assert call.record is not None
         call.output.number, call.output.axes = len(self._values), axes
+        call.output.call, call.output.operation = self._calls, call.target
         call.record.where = call.where
         self._values.append(call.output)
         self._records.append(call.record)
@@ -252,7 +256,7 @@ class _Tracer:
 
         axes = {name: tuple(final(axis) for axis in value.axes) for name, value in self._parameters.items()}
         planner = Planner(final, specs.__getitem__, axes)
-        planner.plan(self._records, outputs)
+        planner.plan(self._records, outputs, self._values)
         roles = _roles(self._records, planner)
         parameters = {
             name: ParameterSpec(tuple(t.shape), axes[name], roles.get(name, "unused"))
@@ -261,6 +265,7 @@ class _Tracer:
         used = {n for p in parameters.values() for axis in p.axes for n in atoms_of(axis)} | {
             n for s in planner.sites for n in s.atoms
         }
+        used |= {n for s in planner.sites if s.activation for n in atoms_of(s.activation.axis)}
         used |= {base for name in used for base in specs[name].over}
         named = {name for spec in parameters.values() for axis in spec.axes for name in atoms_of(axis)}
         operations = tuple(describe(self._records, outputs, final=final, specs=specs, named=named))
