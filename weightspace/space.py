@@ -295,7 +295,7 @@ def _space_from(value: Mapping[str, Any]) -> WeightSpace:
 
     sites = tuple(
         SitePlan(
-            s["name"], s["node_type"], tuple(s["atoms"]), tuple(map(slot, s["slots"])), activation(s["activation"])
+            s["name"], s["node_type"], tuple(s["atoms"]), tuple(map(slot, s["slots"])), activation(s.get("activation"))
         )
         for s in value["sites"]
     )
