@@ -18,6 +18,7 @@ from weightspace.errors import CheckpointError
 from weightspace.pretrained import save_pretrained
 from weightspace.tasks._accuracy import AccuracyPrediction
 from weightspace.tasks._data import AccuracyData
+from weightspace.tasks._progress import EpochBar
 
 MODEL = "model"
 LIGHTNING_WARNINGS = (
@@ -112,7 +113,7 @@ def train_in(
         task: holds the best epoch's weights afterwards.
         data: the zoo.
         epochs: in all, earlier starts included.
-        progress: show Lightning's progress bar.
+        progress: show a progress bar.
 
     Returns:
         The saved model's folder.
@@ -127,8 +128,8 @@ def train_in(
             num_sanity_val_steps=0,
             log_every_n_steps=1,
             logger=logger_in(folder),
-            callbacks=[checkpoints],
-            enable_progress_bar=progress,
+            callbacks=[checkpoints, *[EpochBar(f"training {type(task.metanet).__name__}")] * progress],
+            enable_progress_bar=False,
             enable_model_summary=False,
         )
         run_fit(trainer, task, data, ckpt_path=last_checkpoint(folder))
