@@ -56,7 +56,7 @@ def test_a_shard_without_sidecar_does_not_count(folder):
     assert len(Zoo(folder)) == 3
 
 
-def refused(folder, *words):
+def assert_refused(folder, *words):
     with pytest.raises(ZooError) as error:
         Zoo(folder)
     for word in words:
@@ -66,20 +66,20 @@ def refused(folder, *words):
 def test_a_sidecar_without_shard_is_an_error(folder):
     shard = shard_of(folder, 1)
     shard.unlink()
-    refused(folder, shard.with_suffix(".jsonl").name, "a sidecar without shard", "delete the sidecar to go on")
+    assert_refused(folder, shard.with_suffix(".jsonl").name, "a sidecar without shard", "delete the sidecar to go on")
 
 
 @pytest.mark.parametrize("keep", [0, 5, 60, -1])
 def test_a_truncated_shard_is_an_error(folder, keep):
     shard = shard_of(folder, 1)
     shard.write_bytes(shard.read_bytes()[:keep])
-    refused(folder, shard.name, "truncated or damaged", f"delete {shard.stem}.jsonl to go on")
+    assert_refused(folder, shard.name, "truncated or damaged", f"delete {shard.stem}.jsonl to go on")
 
 
 def test_rows_that_do_not_match_are_an_error(folder):
     sidecar = shard_of(folder, 0).with_suffix(".jsonl")
     sidecar.write_text("".join(sidecar.read_text().splitlines(keepends=True)[:2]))
-    refused(folder, shard_of(folder, 0).name, "has 2 rows, wanted one per model")
+    assert_refused(folder, shard_of(folder, 0).name, "has 2 rows, wanted one per model")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_damaged_sidecar_is_an_error(folder, line, word):
     sidecar = shard_of(folder, 0).with_suffix(".jsonl")
     lines = sidecar.read_text().splitlines()
     sidecar.write_text("\n".join([lines[0], line, lines[2]]) + "\n")
-    refused(folder, sidecar.name, word)
+    assert_refused(folder, sidecar.name, word)
 
 
 def rewrite(folder, number, change, metadata=None):
@@ -107,31 +107,31 @@ def rewrite(folder, number, change, metadata=None):
 
 def test_a_shard_that_is_not_of_its_architecture_is_an_error(folder):
     rewrite(folder, 0, lambda t: t.pop("3.bias"))
-    refused(folder, "missing keys ['3.bias']")
+    assert_refused(folder, "missing keys ['3.bias']")
     rewrite(folder, 0, lambda t: t.update({"3.bias": torch.zeros(3, 7)}))
-    refused(folder, "3.bias has shape (3, 7), wanted (3, 2)")
+    assert_refused(folder, "3.bias has shape (3, 7), wanted (3, 2)")
 
 
 def test_a_foreign_safetensors_file_is_an_error(folder):
     rewrite(folder, 0, lambda t: None, {"format": "pt"})
-    refused(folder, "found format 'pt'", "not written by a zoo")
+    assert_refused(folder, "found format 'pt'", "not written by a zoo")
     rewrite(folder, 0, lambda t: None, {"format": "weightspace-zoo-1", "signature": "../../etc/passwd"})
-    refused(folder, "signature '../../etc/passwd'")
+    assert_refused(folder, "signature '../../etc/passwd'")
 
 
 def test_a_missing_or_exchanged_architecture_is_an_error(folder):
     path = folder / "architectures" / f"{space_of(0).signature}.json"
     text = path.read_text()
     path.write_text(space_of(1).to_json())
-    refused(folder, "holds the architecture", space_of(0).signature)
+    assert_refused(folder, "holds the architecture", space_of(0).signature)
     path.write_text(text[:50])
-    refused(folder, path.name, "not a weight space")
+    assert_refused(folder, path.name, "not a weight space")
     path.unlink()
-    refused(folder, "its architecture", "is not there")
+    assert_refused(folder, "its architecture", "is not there")
 
 
 def test_a_folder_that_is_no_zoo_is_an_error(tmp_path):
-    refused(tmp_path / "nowhere", "found no folder architectures/", "zoo train")
+    assert_refused(tmp_path / "nowhere", "found no folder architectures/", "zoo train")
 
 
 def test_sidecars_hold_one_json_object_per_model(folder):

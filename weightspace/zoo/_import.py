@@ -127,6 +127,7 @@ class _Architectures:
         self.known: dict[str, tuple[WeightSpace, dict[str, Tensor]]] = {}
 
     def of(self, arguments: Mapping[str, Any] | None) -> tuple[WeightSpace, dict[str, Tensor]]:
+        """Space and state_dict of the module that the factory makes with these arguments."""
         key = json.dumps(arguments, sort_keys=True)
         if key not in self.known:
             made = call_factory(self.factory, self.name, arguments)

@@ -75,7 +75,8 @@ class ZooConfig:
             raise ConfigurationError(
                 f"zoo configuration: unknown key {', '.join(unknown)}; the keys are {', '.join(known)}"
             )
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**arguments)
 
     @property
     def subpopulations(self) -> int:
@@ -181,7 +182,7 @@ def initial_state(
 
 
 def _architecture(family: str, activation: str, image: Sequence[int], generator: torch.Generator) -> dict[str, Any]:
-    shared = {"factory": family, "activation": activation}
+    shared: dict[str, Any] = {"factory": family, "activation": activation}
     if family == "small_cnn_zoo":
         return shared | {"in_channels": image[0]}
     shared["image"] = list(image)

@@ -77,7 +77,7 @@ def train_zoo(
         ZooError: a damaged zoo.
     """
     start = time.perf_counter()
-    data = load_images(config.data, data_root)
+    data = load_images(config.data, None if data_root is None else Path(data_root))
     zoo = _open(config, Path(destination))
     image = tuple(data.train_x.shape[1:])
     missing = [draw_subpopulation(config, k, image) for k in range(config.subpopulations) if k not in zoo.numbers]
