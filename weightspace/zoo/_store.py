@@ -113,7 +113,7 @@ class Zoo:
             raise IndexError(f"network {i} of a zoo of {len(self)} networks")
         i %= len(self)
         shard, row = self._place(i)
-        state = {key: value[row].clone() for key, value in shard.tensors.items()}
+        state = {key: value.select(0, row).clone() for key, value in shard.tensors.items()}  # faster than value[row]
         return ZooEntry(state, shard.attributes[row], shard.signature, i)
 
     def __iter__(self) -> Iterator[ZooEntry]:
