@@ -195,6 +195,37 @@ class Shuffle(nn.Module):
         return self.c(x.view(b, 2, 4, h, w).transpose(1, 2).reshape(b, c, h, w))
 
 
+class OptionA(nn.Module):
+    """A shortcut without weights: every second pixel, zero channels around (He et al. 2016)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.bn, self.c = (
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.Conv2d(4, 8, 3, 2, 1),
+            nn.BatchNorm2d(8),
+            nn.Linear(8, 2),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = F.relu(self.a(x))
+        h = F.relu(self.bn(self.b(a)) + F.pad(a[:, :, ::2, ::2], (0, 0, 0, 0, 2, 2)))
+        return self.c(F.pad(h, (1, 1, 0, 2)).mean((2, 3)))
+
+
+class GatedLinear(nn.Module):
+    """Halves of one linear layer, multiplied (Dauphin et al. 2017); one further output is a number of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.scale = nn.Linear(4, 12), nn.Linear(6, 2), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.a(x).chunk(2, -1)
+        first, rest = self.scale(x).split([1, 2], -1)
+        return self.b(value * torch.sigmoid(gate)) * first + rest + self.scale(x)[..., 2].unsqueeze(-1)
+
+
 def image(channels: int = 3, size: int = 8, batch: int = 1) -> tuple[Tensor]:
     """An example image."""
     return (torch.zeros(batch, channels, size, size),)
@@ -298,7 +329,15 @@ def shuffle() -> Case:
     return Shuffle(), image(3, 4), log_factorial(2) + 4 * log_factorial(4)
 
 
+def option_a() -> Case:
+    return OptionA(), image(), log_factorial(4) + 2 * log_factorial(2)
+
+
+def gated_linear() -> Case:
+    return GatedLinear(), (torch.zeros(1, 4),), log_factorial(6)
+
+
 CASES: tuple[Callable[[], Case], ...] = (
     mlp, cnn_flatten, resnet, grouped_groupnorm, nested_blocks, grouped_input, depthwise, dense_block, two_heads,
-    siamese, squeeze_excite, mixer, unflatten, unknown, tied, pre_activation, conv1d, conv3d, scalars, shuffle,
+    siamese, squeeze_excite, mixer, unflatten, unknown, tied, pre_activation, conv1d, conv3d, scalars, shuffle, option_a, gated_linear,
 )  # fmt: skip

@@ -1,6 +1,13 @@
 """From an `nn.Module` to its `WeightSpace`: export, the axis algebra, one file of rules per layer family."""
 
-from weightspace.tracing import _rules_elementwise, _rules_linear, _rules_norm, _rules_reduce, _rules_shape  # noqa: F401  (they register themselves)
+from weightspace.tracing import (  # noqa: F401  (they register themselves)
+    _rules_elementwise,
+    _rules_linear,
+    _rules_norm,
+    _rules_reduce,
+    _rules_shape,
+    _rules_slice,
+)
 from weightspace.tracing._call import Call
 from weightspace.tracing._registry import rule
 from weightspace.tracing._trace import trace

@@ -19,6 +19,9 @@ class Call:
         arguments: by the names of the operation's schema; tensors are `Value`s.
         shape: of the result.
         solver: the axis algebra.
+
+    Attributes:
+        number: which of several results the rule is asked about; it is asked once for each.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class Call:
         self.arguments = arguments
         self.shape = tuple(shape)
         self.solver = solver
+        self.number = 0
         self.record: Record | None = None
         self._output = Value(-1, [])
 
@@ -95,6 +99,10 @@ class Call:
         """Leave the record of an operation whose axes are known but whose parts are tied through one node."""
         self.record = Record("hub", op, self.output, attributes=attributes, inputs=tuple(inputs), edge_type="other")
         return list(axes)
+
+    def constant(self, axes: Sequence[Axis], label: str) -> Value:
+        """A tensor of one value everywhere, e.g. the zeros that padding adds."""
+        return Value(-1, list(axes), origin="constant", label=label)
 
     def parameters_are(self, *values: Value | None) -> bool:
         """Whether each of the values is missing or an entry of the state_dict, so that it can lie on edges and

@@ -227,16 +227,19 @@ class Planner:
         everything = [site for sites in state.dims for site in sites or ()] or list(state.loose)
         for position, value in enumerate(record.inputs):
             before = self._state(value)
-            for dim in range(rank) if not before.loose else ():
+            mine_only: Sequence[int] = everything
+            for dim in range(rank):
                 mine, targets = dim - rank + len(before.axes), state.dims[dim]
                 if mine < 0 or targets is None or (local and dim != record.dim):
                     continue
-                sources = self._sites_at(value, mine)
                 if record.op == "cat" and dim == record.dim:
-                    targets, offset = targets[offset : offset + len(sources)], offset + len(sources)
-                self._book.tie(sources, targets, record.edge_type, position)
-            loose = [(site, everything) for site in before.loose]
-            loose += [(site, list(state.loose)) for sites in before.dims for site in sites or () if state.loose]
+                    count = len(self._book.pieces_of(before.axes[mine]))
+                    mine_only = targets = targets[offset : offset + count]
+                    offset += count
+                if before.dims[mine] is not None or not before.loose:
+                    self._book.tie(self._sites_at(value, mine), targets, record.edge_type, position)
+            loose: list[tuple[int, Sequence[int]]] = [(site, mine_only) for site in before.loose]
+            loose += [(site, state.loose) for sites in before.dims for site in sites or () if state.loose]
             for source, candidates in loose:
                 for target in self._book.relatives(source, candidates):
                     self._book.link(source, target, record.edge_type, argument=position)

@@ -18,7 +18,7 @@ from weightspace.tracing._description import describe, signature_of
 from weightspace.tracing._export import canonical_state, export, module_path, named_arguments
 from weightspace.tracing._planner import Planner
 from weightspace.tracing._records import Record, Value
-from weightspace.tracing._registry import find_rule
+from weightspace.tracing._registry import Rule, find_rule
 from weightspace.tracing._solver import AxisSolver
 
 MAX_EDGES = 50_000_000
@@ -57,8 +57,8 @@ def trace(
 
     Example:
         >>> import torch, weightspace as ws
-        >>> space = ws.trace(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2)),
-        torch.zeros(1, 4))
+        >>> net = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU(), torch.nn.Linear(3, 2))
+        >>> space = ws.trace(net, torch.zeros(1, 4))
         >>> [(group.name, group.size) for group in space.groups], round(10**space.log10_order)
         ([('0.weight:0', 3)], 6)
     """
@@ -187,15 +187,27 @@ class _Tracer:
             self._of_node[node] = found[arguments[1]] if isinstance(found, (list, tuple)) else found
             return
         rule = find_rule(node.target) if isinstance(node.target, torch._ops.OpOverload) else None
-        if rule is not None and isinstance(result, Tensor):
-            named = {k: _map(v, self._of_node) for k, v in named_arguments(node).items()}
-            call = Call(str(node.target), module_path(node), arguments=named, shape=result.shape, solver=self._solver)
-            axes = rule(call)
-            if axes is not None and call.record is not None:
-                self._keep(call, axes, result)
-                self._of_node[node] = call.output
+        several = isinstance(result, (list, tuple))
+        results: list[Any] = list(result) if isinstance(result, (list, tuple)) else [result]
+        if rule is not None and results and all(isinstance(part, Tensor) for part in results):
+            made = [self._apply(rule, node, part, number) for number, part in enumerate(results)]
+            if all(value is not None for value in made):
+                self._of_node[node] = made if several else made[0]
                 return
         self._unknown(node, result)
+
+    def _apply(self, rule: Rule, node: torch.fx.Node, result: Tensor, number: int) -> Value | None:
+        """One result of an operation by its rule; None where the rule cannot speak for the call."""
+        named = {k: _map(v, self._of_node) for k, v in named_arguments(node).items()}
+        call = Call(str(node.target), module_path(node), arguments=named, shape=result.shape, solver=self._solver)
+        call.number = number
+        axes = rule(call)
+        if axes is None or call.record is None:
+            return None
+        self._keep(call, axes, result)
+        if result is node.meta.get("val"):
+            call.output.call, call.output.operation = self._calls, call.target
+        return call.output
 
     def _keep(self, call: Call, axes: list[Axis], result: Tensor) -> None:
         sizes = tuple(self._solver.size(axis) for axis in axes)
@@ -205,8 +217,11 @@ class _Tracer:
                 f"{tuple(result.shape)}; mend the rule"
             )
         assert call.record is not None
+        for value in call.record.inputs:
+            if value.number < 0:
+                value.number = len(self._values)
+                self._values.append(value)
         call.output.number, call.output.axes = len(self._values), axes
-        call.output.call, call.output.operation = self._calls, call.target
         call.record.where = call.where
         self._values.append(call.output)
         self._records.append(call.record)
