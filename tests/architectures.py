@@ -200,12 +200,8 @@ class OptionA(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.bn, self.c = (
-            nn.Conv2d(3, 4, 3, padding=1),
-            nn.Conv2d(4, 8, 3, 2, 1),
-            nn.BatchNorm2d(8),
-            nn.Linear(8, 2),
-        )
+        self.a, self.b = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 8, 3, 2, 1)
+        self.bn, self.c = nn.BatchNorm2d(8), nn.Linear(8, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         a = F.relu(self.a(x))
