@@ -335,5 +335,6 @@ def gated_linear() -> Case:
 
 CASES: tuple[Callable[[], Case], ...] = (
     mlp, cnn_flatten, resnet, grouped_groupnorm, nested_blocks, grouped_input, depthwise, dense_block, two_heads,
-    siamese, squeeze_excite, mixer, unflatten, unknown, tied, pre_activation, conv1d, conv3d, scalars, shuffle, option_a, gated_linear,
+    siamese, squeeze_excite, mixer, unflatten, unknown, tied, pre_activation, conv1d, conv3d, scalars, shuffle,
+    option_a, gated_linear,
 )  # fmt: skip
