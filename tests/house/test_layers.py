@@ -13,7 +13,7 @@ def upward_imports(room: str, text: str, package: str) -> list[str]:
     found = []
     for statement in imports(text, package):
         parts = statement.module.split(".")
-        if parts[0] != "weightspace" or len(parts) < 2:
+        if parts[0] != "weightspace" or len(parts) < 2 or parts[1].startswith("__"):
             continue
         other = parts[1]
         if other not in ALLOWED[room] | {room} and (room, statement.function, other) not in UPWARD:

@@ -23,7 +23,7 @@ def predictions(metanet, data) -> tuple[torch.Tensor, torch.Tensor]:
 def test_it_learns_and_saves_the_best_model(tmp_path, data, task):
     path = train_in(tmp_path, task, data, epochs=16, progress=False)
     assert [row["epoch"] for row in task.history] == list(range(16))
-    assert task.history[-1]["train_loss"] < 0.5 * task.history[0]["train_loss"]
+    assert task.history[-1]["train_loss"] < task.history[0]["train_loss"] - 0.1
     found, target = predictions(from_pretrained(path), data)
     assert torch.equal(found, predictions(task.metanet.eval(), data)[0])
     assert kendall_tau(found, target) > 0.6

@@ -52,7 +52,8 @@ def learning_curve(rows: Sequence[Mapping[str, float]]) -> Figure:
         rows: one mapping per epoch with `epoch` and any of `train_loss`, `val_loss` and `val_kendall_tau`.
 
     Example:
-        >>> len(learning_curve([{"epoch": 0, "train_loss": 1.0, "val_kendall_tau": 0.1}, {"epoch": 1, "train_loss": 0.5}]).axes)
+        >>> rows = [{"epoch": 0, "train_loss": 1.0, "val_kendall_tau": 0.1}, {"epoch": 1, "train_loss": 0.5}]
+        >>> len(learning_curve(rows).axes)
         2
     """
     drawing, [losses, taus] = plot(width=5.2, height=4.4, rows=2)
@@ -63,8 +64,6 @@ def learning_curve(rows: Sequence[Mapping[str, float]]) -> Figure:
                 axes.plot(*zip(*points, strict=True), color=color, linewidth=1.6, label=name.replace("_", " "))
         if axes.lines:
             legend_above(axes)
-    if losses.lines:
-        losses.set_yscale("log")
     label(losses, x="", y="loss")
     label(taus, x="epoch", y="Kendall tau")
     taus.xaxis.set_major_locator(MaxNLocator(integer=True))

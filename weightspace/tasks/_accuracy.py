@@ -30,14 +30,14 @@ def predicted_accuracy(metanet: nn.Module, graphs: ParameterGraph | Sequence[Par
 class AccuracyPrediction(LightningModule):
     """Trains any metanet with one output to predict accuracies.
 
-    AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) with warm-up and cosine decay, mean squared error. Before the
-    first step the metanet's input scales are set to the spread of the training networks' parameters; the checkpoint
-    keeps them.
+    AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) with warm-up and cosine decay; cross-entropy between the true
+    accuracy and the predicted one. Before the first step the metanet's input scales are set to the spread of the
+    training networks' parameters; the checkpoint keeps them.
 
     Args:
         metanet: a module on (sequences of) `ParameterGraph`s with output (B, 1).
         learning_rate: after the warm-up.
-        weight_decay: of AdamW.
+        weight_decay: of AdamW, on matrices.
         warmup: fraction of the steps in which the learning rate rises.
         scale_inputs: set the metanet's `input_scales`; only for metanets that have them.
 
@@ -77,7 +77,10 @@ class AccuracyPrediction(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; the learning rate rises linearly, then falls along a cosine, over all steps."""
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        matrices = [p for p in self.parameters() if p.ndim > 1]
+        vectors = [p for p in self.parameters() if p.ndim <= 1]
+        groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.99))
         total = max(1, int(self.trainer.estimated_stepping_batches))
         rise = max(1, round(self.warmup * total))
 
@@ -90,8 +93,9 @@ class AccuracyPrediction(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
-        """Mean squared error of a batch."""
-        loss = torch.nn.functional.mse_loss(self(batch.graphs), batch.target)
+        """Cross-entropy of a batch."""
+        output = self.metanet(batch.graphs)[:, 0]
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(output, batch.target)
         self._losses.append(loss.detach())
         self.log("train_loss", loss, batch_size=len(batch.target), on_step=False, on_epoch=True, prog_bar=True)
         return loss
@@ -109,7 +113,7 @@ class AccuracyPrediction(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log loss, tau, Spearman, R2 and MAE of the validation networks."""
         prediction, target, _ = self._collected()
-        values = {"val_loss": float((prediction - target).square().mean())}
+        values = {"val_loss": float(torch.nn.functional.binary_cross_entropy(prediction, target))}
         values |= {f"val_{name}": metric(prediction, target) for name, metric in METRICS.items()}
         self.log_dict(values, batch_size=len(target))
         self.log("tau", values["val_kendall_tau"], prog_bar=True, logger=False)
