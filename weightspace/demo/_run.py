@@ -10,7 +10,7 @@ import torch
 from weightspace.demo._markers import Stages, claim
 from weightspace.demo._work import METANET, Demo
 from weightspace.measures import METRICS, paired_bootstrap
-from weightspace.reports import build_report
+from weightspace.reports import build_report, predicted_against_true
 from weightspace.tasks import family_of, versions, write_json
 from weightspace.zoo import ZooConfig
 
@@ -62,6 +62,9 @@ def run_demo(
         results = _results(demo, methods, metanet["learning_curve"], symmetry["rows"], lines)
         results["times"] = {name: f"{seconds:.1f} s" for name, seconds in stages.seconds.items()}
         write_json(out / "results.json", results)
+        test = results["test"]
+        scatter = predicted_against_true(test["target"], test["predictions"][METANET], test["architecture"])
+        scatter.savefig(out / "predicted.png", dpi=110)
         return {"line": str(build_report(out))}
 
     stages.run("report", "write the report", report)

@@ -98,12 +98,13 @@ def accuracy_histogram(
 
 
 def methods_side_by_side(
-    rows: Sequence[tuple[str, tuple[float, float, float]]], *, quantity: str = "Kendall tau"
+    rows: Sequence[tuple[str, tuple[float, float, float]]], *, highlight: str = "", quantity: str = "Kendall tau"
 ) -> Figure:
     """One dot with its interval per method.
 
     Args:
         rows: name and (value, low, high) of each method, best first.
+        highlight: name of the method to show in colour.
         quantity: label of the axis.
 
     Example:
@@ -111,8 +112,8 @@ def methods_side_by_side(
         'Kendall tau, 95 % interval'
     """
     drawing, [axes] = plot(width=5.2, height=0.42 * len(rows) + 0.9)
-    for row, (_, (value, low, high)) in enumerate(rows):
-        color = SERIES[0] if row == 0 else MUTED
+    for row, (name, (value, low, high)) in enumerate(rows):
+        color = SERIES[0] if name == highlight else MUTED
         axes.plot([low, high], [row, row], color=color, linewidth=2.2, solid_capstyle="round")
         axes.plot(value, row, "o", color=color, markersize=7)
         axes.annotate(

@@ -92,7 +92,7 @@ def _comparison(results: Mapping[str, Any], folder: Path) -> Section | None:
         for row in rows
     ]
     ranked = [(row["name"], tuple(row["kendall_tau"])) for row in rows if _tau(row) > -math.inf]
-    drawing = methods_side_by_side(ranked)
+    drawing = methods_side_by_side(ranked, highlight=results.get("model", ""))
     text = (
         "On the same held-out networks. Brackets: bootstrap 95 % intervals over networks; "
         "the differences are paired, network by network."

@@ -97,6 +97,8 @@ def run_fit(
     trainer: Trainer, task: AccuracyPrediction, data: AccuracyData, *, ckpt_path: str | Path | None = None
 ) -> None:
     """Train, or go on from a checkpoint; an interruption is a `KeyboardInterrupt` and leaves `last.ckpt` behind."""
+    if ckpt_path:
+        load_into(task, ckpt_path)  # names what does not fit
     try:
         trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     except SystemExit:  # Lightning ends the process after Ctrl-C
