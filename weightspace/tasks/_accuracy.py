@@ -79,7 +79,7 @@ class AccuracyPrediction(LightningModule):
         """AdamW; the learning rate rises linearly, then falls along a cosine, over all steps."""
         matrices = [p for p in self.parameters() if p.ndim > 1]
         vectors = [p for p in self.parameters() if p.ndim <= 1]
-        groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=self.weight_decay, betas=(0.9, 0.99))
         total = max(1, int(self.trainer.estimated_stepping_batches))
         rise = max(1, round(self.warmup * total))
