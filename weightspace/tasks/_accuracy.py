@@ -35,7 +35,7 @@ class AccuracyPrediction(LightningModule):
     training networks' parameters; the checkpoint keeps them.
 
     Args:
-        metanet: a module on (sequences of) `ParameterGraph`s with output (B, 1).
+        metanet: a module that takes a `ParameterGraph` or a sequence of them and returns (B, 1).
         learning_rate: after the warm-up.
         weight_decay: of AdamW, on matrices.
         warmup: fraction of the steps in which the learning rate rises.
