@@ -1,11 +1,13 @@
 """The demo: a zoo is trained, becomes graphs, and a metanet predicts the accuracy of networks it has never seen."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from weightspace.demo._markers import Stages, claim
 from weightspace.demo._work import METANET, Demo
@@ -51,24 +53,37 @@ def run_demo(
     stages = Stages(out, 6, tell or (lambda line: None))
     demo = Demo(out, config, data_root, progress)
     zoo = stages.run("zoo", f"train {networks} networks on {data}", demo.train_zoo)
-    graphs = stages.run("graphs", "turn every network into a parameter graph and back", demo.convert)
-    baselines = stages.run("baselines", "baselines: mean, weight statistics, DeepSets", demo.fit_baselines)
-    metanet = stages.run("metanet", "train the graph metanetwork on the same networks", demo.train_metanet)
-    symmetry = stages.run("symmetry", "move every test network by a random symmetry", demo.check_symmetry)
+    with one_thread():  # small operations: a second thread gains little, and costs much where another program runs
+        graphs = stages.run("graphs", "turn every network into a parameter graph and back", demo.convert)
+        baselines = stages.run("baselines", "baselines: mean, weight statistics, DeepSets", demo.fit_baselines)
+        metanet = stages.run("metanet", "train the graph metanetwork on the same networks", demo.train_metanet)
+        symmetry = stages.run("symmetry", "move every test network by a random symmetry", demo.check_symmetry)
 
-    def report() -> dict[str, Any]:
-        lines = {"zoo": zoo["line"], "graphs": graphs["line"], "graph": demo.draw()}
-        methods = metanet["methods"] | baselines["methods"]
-        results = _results(demo, methods, metanet["learning_curve"], symmetry["rows"], lines)
-        results["times"] = {name: f"{seconds:.1f} s" for name, seconds in stages.seconds.items()}
-        write_json(out / "results.json", results)
-        test = results["test"]
-        scatter = predicted_against_true(test["target"], test["predictions"][METANET], test["architecture"])
-        scatter.savefig(out / "predicted.png", dpi=110)
-        return {"line": str(build_report(out))}
+        def report() -> dict[str, Any]:
+            lines = {"zoo": zoo["line"], "graphs": graphs["line"], "graph": demo.draw()}
+            methods = metanet["methods"] | baselines["methods"]
+            results = _results(demo, methods, metanet["learning_curve"], symmetry["rows"], lines)
+            results["times"] = {name: f"{seconds:.1f} s" for name, seconds in stages.seconds.items()}
+            write_json(out / "results.json", results)
+            test = results["test"]
+            scatter = predicted_against_true(test["target"], test["predictions"][METANET], test["architecture"])
+            scatter.savefig(out / "predicted.png", dpi=110)
+            return {"line": str(build_report(out))}
 
-    stages.run("report", "write the report", report)
+        stages.run("report", "write the report", report)
     return out / "report.html"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch and scikit-learn on one thread; so the numbers do not depend on how many cores there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _results(
