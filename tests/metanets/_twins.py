@@ -16,6 +16,10 @@ def mean_over(values: Tensor, index: Tensor, size: int) -> Tensor:
     return total / counts.clamp(min=1)
 
 
+def degree(index: Tensor, nodes: Tensor) -> Tensor:
+    return torch.bincount(index, minlength=len(nodes)).to(nodes.dtype)[:, None]
+
+
 def layer_twin(
     layer, *, edge_index: Tensor, graph: Tensor, x: Tensor, e: Tensor, u: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -27,11 +31,14 @@ def layer_twin(
     here = layer.norm(x)
     h = dense_edge_mlp(layer, here[source], here[target], e, u[graph[source]])
     first, nonlinear, second = layer.node
-    split = [x.shape[1], h.shape[1], h.shape[1], u.shape[1]]
-    own, forward, backward, context = first.weight.split(split, dim=1)
+    split = [x.shape[1], h.shape[1], h.shape[1], 2 * e.shape[1], u.shape[1]]
+    own, forward, backward, product, context = first.weight.split(split, dim=1)
     into = mean_over(h, target, len(x)), mean_over(h @ forward.t(), target, len(x))
     out_of = mean_over(h @ backward.t(), source, len(x))
-    x = x + second(nonlinear(here @ own.t() + into[1] + out_of + u[graph] @ context.t() + first.bias))
+    ahead = mean_over(e * layer.ahead(here[source]), target, len(x)) * degree(target, x).sqrt()
+    back = mean_over(e * layer.back(here[target]), source, len(x)) * degree(source, x).sqrt()
+    products = torch.cat([ahead, back], dim=1) @ product.t()
+    x = x + second(nonlinear(here @ own.t() + into[1] + out_of + products + u[graph] @ context.t() + first.bias))
     pooled = mean_over(torch.cat([x, into[0]], dim=1), graph, len(u))
     return x, e + h @ layer.edge_out.weight.t(), u + layer.graph(torch.cat([u, pooled], dim=1))
 

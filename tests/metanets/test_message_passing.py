@@ -7,7 +7,7 @@ import torch
 
 from tests.metanets._graphs import mlp, num_models, residual_cnn, singles, zoo_of_graphs
 from weightspace.errors import WeightspaceError
-from weightspace.metanets._message_passing import Adjacency, edge_pass, mean_by, segment_mean
+from weightspace.metanets._message_passing import Adjacency, Sent, edge_pass, mean_by, segment_mean
 from weightspace.metanets._union import unite
 
 
@@ -18,58 +18,56 @@ def example(edges=30, nodes=7, channels=5, hidden=6):
         return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
 
     edge_index = torch.randint(nodes - 1, (2, edges), generator=generator)  # the last node stays without edges
-    inputs = {"e": random(edges, channels), "a": random(nodes, hidden), "b": random(nodes, hidden)}
-    return edge_index, inputs | {"w_in": random(channels, hidden), "w_out": random(hidden, channels)}
+    parts = [random(nodes, hidden), random(nodes, hidden), random(nodes, channels), random(nodes, channels)]
+    return edge_index, [random(edges, channels), *parts, random(channels, hidden), random(hidden, channels)]
 
 
-def loop(edge_index, e, *, a, b, w_in, w_out):
+def run(adjacency, e, *inputs):
+    """The kernel with its outputs in one tuple."""
+    *parts, w_in, w_out = inputs
+    means, products, new = edge_pass(adjacency, e, sent=Sent(*parts), w_in=w_in, w_out=w_out)
+    return (*means, *products, new)
+
+
+def loop(edge_index, e, *inputs):
     """One edge at a time."""
-    into, out_of = torch.zeros_like(a), torch.zeros_like(a)
+    a, b, p, q, w_in, w_out = inputs
+    into, out_of, ahead, back = (torch.zeros_like(side) for side in (a, a, p, p))
     new = []
     for k, (s, t) in enumerate(edge_index.t().tolist()):
         h = torch.relu(a[s] + b[t] + e[k] @ w_in)
-        into = into.index_add(0, torch.tensor([t]), h[None])
-        out_of = out_of.index_add(0, torch.tensor([s]), h[None])
-        new.append(e[k] if w_out is None else e[k] + h @ w_out)
-    out_degree, in_degree = (torch.bincount(ends, minlength=len(a)).clamp(min=1)[:, None] for ends in edge_index)
-    return into / in_degree, out_of / out_degree, torch.stack(new)
+        into, out_of = into.index_add(0, torch.tensor([t]), h[None]), out_of.index_add(0, torch.tensor([s]), h[None])
+        ahead = ahead.index_add(0, torch.tensor([t]), (e[k] * p[s])[None])
+        back = back.index_add(0, torch.tensor([s]), (e[k] * q[t])[None])
+        new.append(e[k] + h @ w_out)
+    leaving, arriving = (torch.bincount(ends, minlength=len(a)).clamp(min=1)[:, None].double() for ends in edge_index)
+    return into / arriving, out_of / leaving, ahead / arriving.sqrt(), back / leaving.sqrt(), torch.stack(new)
 
 
-@pytest.mark.parametrize("update", [True, False])
-def test_one_pass_equals_a_loop_over_edges_with_gradients(update):
-    edge_index, inputs = example()
-    inputs["w_out"] = inputs["w_out"] if update else None
-    leaves = [value for value in inputs.values() if value is not None]
-    found = edge_pass(Adjacency.from_edge_index(edge_index, 7), inputs.pop("e"), **inputs)
-    wanted = loop(edge_index, leaves[0], **inputs)
+def test_one_pass_equals_a_loop_over_edges_with_gradients():
+    edge_index, leaves = example()
+    found = run(Adjacency.from_edge_index(edge_index, 7), *leaves)
+    wanted = loop(edge_index, *leaves)
     weights = [torch.randn_like(w) for w in wanted]
-    if not update:
-        assert found[2] is None
-    pairs = [(f, w, r) for f, w, r in zip(found, wanted, weights, strict=True) if f is not None]
-    for f, w, _ in pairs:
+    for f, w in zip(found, wanted, strict=True):
         torch.testing.assert_close(f, w, rtol=1e-10, atol=1e-12)
-    grads = [torch.autograd.grad(sum((side[i] * side[2]).sum() for side in pairs), leaves) for i in (0, 1)]
-    for f, w in zip(*grads, strict=True):
+    sums = [sum((o * r).sum() for o, r in zip(side, weights, strict=True)) for side in (found, wanted)]
+    for f, w in zip(*(torch.autograd.grad(total, leaves) for total in sums), strict=True):
         torch.testing.assert_close(f, w, rtol=1e-10, atol=1e-12)
 
 
 def test_gradcheck():
-    edge_index, inputs = example(edges=8, nodes=4, channels=2, hidden=3)
+    edge_index, leaves = example(edges=8, nodes=4, channels=2, hidden=3)
     adjacency = Adjacency.from_edge_index(edge_index, 4)
-
-    def run(e, a, b, w_in, w_out):
-        return edge_pass(adjacency, e, a=a, b=b, w_in=w_in, w_out=w_out)
-
-    assert torch.autograd.gradcheck(run, tuple(inputs.values()))
+    assert torch.autograd.gradcheck(lambda *inputs: run(adjacency, *inputs), leaves)
 
 
 def test_no_edges():
-    _, inputs = example(edges=0)
-    adjacency = Adjacency.from_edge_index(torch.zeros(2, 0, dtype=torch.long), 7)
-    into, out_of, e = edge_pass(adjacency, inputs.pop("e"), **inputs)
-    assert into.shape == out_of.shape == (7, 6) and not into.any() and e.shape == (0, 5)
-    (into.sum() + out_of.sum() + e.sum()).backward()
-    assert inputs["w_in"].grad.shape == (5, 6)
+    _, leaves = example(edges=0)
+    *sums, e = run(Adjacency.from_edge_index(torch.zeros(2, 0, dtype=torch.long), 7), *leaves)
+    assert not any(total.any() for total in sums) and e.shape == (0, 5)
+    sum(output.sum() for output in (*sums, e)).backward()
+    assert [leaf.grad.shape for leaf in leaves] == [leaf.shape for leaf in leaves]
 
 
 def test_segment_and_index_means():
@@ -132,10 +130,9 @@ def test_a_union_made_in_inference_mode_serves_training_later():
         graph = mlp(models=2)
         unite(graph)
     adjacency = unite(graph).adjacency
-    _, inputs = example(nodes=adjacency.num_nodes)
-    e = torch.ones(len(adjacency.ends), 5, dtype=torch.float64)
-    edge_pass(adjacency, e, a=inputs["a"], b=inputs["b"], w_in=inputs["w_in"], w_out=None)[0].sum().backward()
-    assert inputs["w_in"].grad.any()
+    _, leaves = example(edges=len(adjacency.ends), nodes=adjacency.num_nodes)
+    sum(output.sum() for output in run(adjacency, *leaves)).backward()
+    assert all(leaf.grad.any() for leaf in leaves)
 
 
 def test_bad_batches_are_named():

@@ -1,8 +1,8 @@
 """From the numbers and labels of a parameter graph to node and edge features, and from edge features back to numbers.
 
-Values reach the features through one (K, C) matrix per family of blocks, which small networks make from the role and
-the position of each tap; so kernels of any size, and architectures never seen, share weights. Nothing here knows a
-parameter's name, a layer's number or which neuron of a permutable site it looks at.
+Values (and two functions of each) reach the features through one matrix per family of blocks, which small networks
+make from the role and the position of each tap; so kernels of any size, and architectures never seen, share weights.
+Nothing here knows a parameter's name, a layer's number or which neuron of a permutable site it looks at.
 
 Legend of shape comments: N nodes, E edges, C channels, K taps, T families.
 """
@@ -31,6 +31,7 @@ from weightspace.vocabulary import (
 _TAP_FREQUENCIES = (0.5, 1.5, 4.5)
 _INDEX_FREQUENCIES = 8
 _ATTRIBUTE_FEATURES = 32
+_VALUE_FEATURES = 3
 
 
 class TapMatrices(nn.Module):
@@ -74,7 +75,7 @@ class EdgeEncoder(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.taps = TapMatrices(channels)
+        self.taps = TapMatrices(channels * _VALUE_FEATURES)
         self.relation = nn.Embedding(len(EDGE_TYPES), channels)
         self.attributes = nn.Linear(_ATTRIBUTE_FEATURES, channels, bias=False)
 
@@ -102,7 +103,7 @@ class NodeEncoder(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.taps = TapMatrices(channels)
+        self.taps = TapMatrices(channels * _VALUE_FEATURES)
         self.kind = nn.Embedding(len(NODE_KINDS), channels)
         self.function = nn.Embedding(len(FUNCTIONS), channels)
         self.attributes = nn.Linear(_ATTRIBUTE_FEATURES, channels, bias=False)
@@ -136,10 +137,20 @@ def _encode(
     encoded = []
     for family, matrix, row in zip(families, matrices, label, strict=True):
         if len(matrix):
-            encoded.append(torch.addmm(row, family_values(union, scales, family, matrix.dtype), matrix))
+            features = _value_features(family_values(union, scales, family, matrix.dtype))
+            encoded.append(torch.addmm(row, features, matrix.reshape(-1, len(row))))
         else:
             encoded.append(row.expand(family.stop - family.start, -1))
     return torch.cat(encoded)
+
+
+def _value_features(values: Tensor) -> Tensor:
+    """A value, the same with large values drawn in, and the logarithm of its size; (rows, K) -> (rows, K * 3).
+
+    Sums over neurons of a linear encoding see nothing of a layer but its mean; these see its scale and its tails, too.
+    """
+    size = (values.abs() + 0.01).log() / 2 + 0.5
+    return torch.stack([values, torch.asinh(5 * values), size], dim=-1).flatten(1)
 
 
 def family_values(union: Union, scales: InputScales, family: Family, dtype: torch.dtype) -> Tensor:

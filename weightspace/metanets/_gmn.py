@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from weightspace.graph import ParameterGraph, Site
 from weightspace.metanets._encoders import EdgeEncoder, NodeEncoder, TapMatrices
 from weightspace.metanets._input_scales import InputScales, as_input_scales
-from weightspace.metanets._message_passing import edge_pass, mean_by, segment_mean
+from weightspace.metanets._message_passing import Sent, edge_pass, mean_by, segment_mean
 from weightspace.metanets._union import Family, Union, unite
 
 
@@ -28,22 +28,25 @@ class GMNLayer(nn.Module):
         self.source = nn.Linear(channels, edge_channels)
         self.target = nn.Linear(channels, edge_channels, bias=False)
         self.context = nn.Linear(channels, edge_channels, bias=False)
+        self.ahead = nn.Linear(channels, edge_channels)
+        self.back = nn.Linear(channels, edge_channels)
         self.edge_in = nn.Linear(edge_channels, edge_channels, bias=False)
         self.edge_out = nn.Linear(edge_channels, edge_channels, bias=False)
-        self.node = _mlp(2 * channels + 2 * edge_channels, channels)
+        self.node = _mlp(2 * channels + 4 * edge_channels, channels)
         self.graph = _mlp(2 * channels + edge_channels, channels) if update_graph else None
 
     def forward(self, union: Union, x: Tensor, e: Tensor, u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """New node, edge and global features, of the same shapes."""
         here = self.norm(x)
         a = self.source(here) + self.context(u)[union.node_graph]  # (N, H)
+        sent = Sent(a, self.target(here), self.ahead(here), self.back(here))
         w_in, w_out = self.edge_in.weight.t(), self.edge_out.weight.t()
-        into, out_of, new_e = edge_pass(union.adjacency, e, a=a, b=self.target(here), w_in=w_in, w_out=w_out)
-        x = x + self.node(torch.cat([here, into, out_of, u[union.node_graph]], dim=1))
+        means, products, e = edge_pass(union.adjacency, e, sent=sent, w_in=w_in, w_out=w_out)
+        x = x + self.node(torch.cat([here, *means, *products, u[union.node_graph]], dim=1))
         if self.graph is None:
-            return x, new_e, u
-        pooled = mean_by(union.node_graph, torch.cat([x, into], dim=1), union.num_models)
-        return x, new_e, u + self.graph(torch.cat([u, pooled], dim=1))
+            return x, e, u
+        pooled = mean_by(union.node_graph, torch.cat([x, means[0]], dim=1), union.num_models)
+        return x, e, u + self.graph(torch.cat([u, pooled], dim=1))
 
 
 class GMNTrunk(nn.Module):
@@ -77,6 +80,19 @@ class GMNTrunk(nn.Module):
 
 class GMN(nn.Module):
     """Graph metanetwork: one prediction per network, invariant under every relabelling of its neurons.
+
+    Source: Lim, Maron, Law, Lorraine and Lucas 2024, "Graph Metanetworks for Processing Diverse Neural Architectures",
+    arXiv 2312.04501. With nodes v, edges e_ij and a global feature u, a layer is
+
+        e_ij <- MLP_e(v_i, v_j, e_ij, u)
+        v_i  <- MLP_v2(v_i, mean_j MLP_v1(v_i, v_j, e_ij, u), u)
+        u    <- MLP_u(u, mean v, mean e)
+
+    What deviates: messages run along edges and against them, with weights of their own; the MLPs that read an edge
+    share its hidden vector, so that both directions cost one pass over the edges (`edge_pass`); the second linear map
+    of a message stands behind the mean, in the first of MLP_v2; updates are added to what was there, nodes behind a
+    LayerNorm; the global update reads mean messages in place of edges. The readout pools mean and standard deviation
+    over every site and block, then over sites and blocks, beside the global feature.
 
     Args:
         out_features: outputs per network.
@@ -112,8 +128,8 @@ class GMN(nn.Module):
         }
         self.input_scales = as_input_scales(input_scales)
         self.trunk = GMNTrunk(channels, edge_channels, layers, graph_level=True)
-        self.site = nn.Linear(channels, channels)
-        self.block = nn.Linear(edge_channels, channels)
+        self.site = nn.Linear(2 * channels, channels)
+        self.block = nn.Linear(2 * edge_channels, channels)
         self.head = nn.Sequential(nn.Linear(3 * channels, channels), nn.ReLU(), nn.Linear(channels, out_features))
 
     @property
@@ -125,8 +141,8 @@ class GMN(nn.Module):
         """One row per network."""
         union = unite(graphs)
         x, e, u = self.trunk(union, self.input_scales)
-        sites = torch.relu(self.site(segment_mean(x, union.node_segments.sizes)))
-        blocks = torch.relu(self.block(segment_mean(e, union.edge_segments.sizes)))
+        sites = torch.relu(self.site(_moments(x, union.node_segments.sizes)))
+        blocks = torch.relu(self.block(_moments(e, union.edge_segments.sizes)))
         sites = mean_by(union.node_segments.graph, sites, union.num_models)
         blocks = mean_by(union.edge_segments.graph, blocks, union.num_models)
         return self.head(torch.cat([sites, blocks, u], dim=1))
@@ -205,6 +221,13 @@ class GMNEditor(nn.Module):
             for (g, j), part, piece in zip(family.members, parts, rows.split(sizes), strict=True):
                 edits[g, j] = piece * self.input_scales.divisors(union.graphs[g], part)
         return edits
+
+
+def _moments(values: Tensor, sizes: Tensor) -> Tensor:
+    """Mean and standard deviation over runs of consecutive rows; (rows, C) -> (runs, 2 C)."""
+    mean = segment_mean(values, sizes)
+    variance = segment_mean(values.square(), sizes) - mean.square()
+    return torch.cat([mean, variance.clamp(min=1e-6).sqrt()], dim=1)
 
 
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:

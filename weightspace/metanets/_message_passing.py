@@ -7,7 +7,8 @@ With a hidden vector per edge,
 is the first layer of `relu(W [x_s, x_t, e, u] + bias)`, whose node and global parts are applied once per node and
 gathered (Lim et al. 2024, arXiv 2312.04501, write the concatenation; a linear map of a concatenation is a sum of
 maps). The pass returns the sums of `h` over the edges into and out of each node, behind which a second linear map of
-the message may stand, and the new edge features `e + h W_o`.
+the message may stand, and the new edge features `e + h W_o`. It also returns sums of products, `e * p[source]` over
+the edges into a node and `e * q[target]` over those out of it: a network's own forward pass is made of such sums.
 
 The backward pass is written out, because then no edge-sized tensor but `e` and `h` is kept and every gather and every
 sum over a neighbourhood is one `embedding_bag`, the fastest segment sum torch has on a CPU (3x `index_add`, 20x
@@ -31,6 +32,8 @@ class Adjacency:
     """Who is joined to whom, sorted both ways.
 
     Args:
+        source: of each edge.
+        target: of each edge.
         ends: source, and target + N, of each edge (so that one look-up in the stacked node parts gives their sum).
         by_source: edges sorted by source.
         by_target: edges sorted by target.
@@ -40,9 +43,11 @@ class Adjacency:
         in_degree: number of edges into each node.
 
     Shapes:
-        ends (E, 2); by_source, by_target (E,); out_ptr, in_ptr (N + 1,); out_degree, in_degree (N,).
+        source, target, by_source, by_target (E,); ends (E, 2); out_ptr, in_ptr (N + 1,); out_degree, in_degree (N,).
     """
 
+    source: Tensor
+    target: Tensor
     ends: Tensor
     by_source: Tensor
     by_target: Tensor
@@ -57,7 +62,10 @@ class Adjacency:
         num_nodes = degree[0].shape[0]
         shift = torch.tensor([0, num_nodes], device=ends.device)
         out_ptr, in_ptr = (torch.nn.functional.pad(d.cumsum(0), (1, 0)) for d in degree)
-        return cls(ends + shift, sorted_edges[0], sorted_edges[1], out_ptr, in_ptr, degree[0], degree[1])
+        source, target = ends.t().contiguous()
+        return cls(
+            source, target, ends + shift, sorted_edges[0], sorted_edges[1], out_ptr, in_ptr, degree[0], degree[1]
+        )
 
     @classmethod
     def from_edge_index(cls, edge_index: Tensor, num_nodes: int) -> "Adjacency":
@@ -81,25 +89,46 @@ class Adjacency:
         return self.in_degree.shape[0]
 
 
+@dataclass(frozen=True)
+class Sent:
+    """What nodes put into the messages of their edges.
+
+    Args:
+        a: part of the hidden vector from the node as a source.
+        b: part of the hidden vector from the node as a target.
+        p: factor on the edge's features from its source.
+        q: factor on the edge's features from its target.
+
+    Shapes:
+        a, b (N, H); p, q (N, C).
+    """
+
+    a: Tensor
+    b: Tensor
+    p: Tensor
+    q: Tensor
+
+
 def edge_pass(
-    adjacency: Adjacency, e: Tensor, *, a: Tensor, b: Tensor, w_in: Tensor, w_out: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
+    adjacency: Adjacency, e: Tensor, *, sent: Sent, w_in: Tensor, w_out: Tensor
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
     """One pass over the edges, both directions.
 
     Args:
         adjacency: sources, targets and their orders.
         e: edge features.
-        a: what a node sends as a source.
-        b: what a node sends as a target.
-        w_in: map of the edge's own features.
-        w_out: map of the hidden vector to the edge update; without it there is no edge update.
+        sent: node parts of the messages.
+        w_in: map of the edge's own features to the hidden vector.
+        w_out: map of the hidden vector to the edge update.
 
     Shapes:
-        e (E, C); a, b (N, H); w_in (C, H); w_out (H, C); result: mean of h over incoming edges (N, H), over outgoing
-        edges (N, H), and new edge features (E, C) or None. The mean over no edge is 0.
+        e (E, C); w_in (C, H); w_out (H, C); result: mean of h over incoming and over outgoing edges, both (N, H); sum
+        of e * p[source] over incoming and of e * q[target] over outgoing edges, divided by the root of their number,
+        both (N, C); new edge features (E, C). Means and sums over no edge are 0.
     """
-    into, out_of, e, _ = _EdgePass.apply(adjacency, e, a, b, w_in, w_out)
-    return into / _at_least_one(adjacency.in_degree, into), out_of / _at_least_one(adjacency.out_degree, into), e
+    into, out_of, forward, backward, e, _ = _EdgePass.apply(adjacency, e, sent.a, sent.b, sent.p, sent.q, w_in, w_out)
+    arriving, leaving = _at_least_one(adjacency.in_degree, e), _at_least_one(adjacency.out_degree, e)
+    return (into / arriving, out_of / leaving), (forward / arriving.sqrt(), backward / leaving.sqrt()), e
 
 
 def segment_mean(values: Tensor, sizes: Tensor) -> Tensor:
@@ -135,6 +164,16 @@ def _sums(values: Tensor, order: Tensor, ptr: Tensor) -> Tensor:
     return embedding_bag(order, values, ptr, mode="sum", include_last_offset=True)
 
 
+def _over_incoming(adjacency: Adjacency, values: Tensor) -> Tensor:
+    """Sum over the edges into each node; (E, C) -> (N, C)."""
+    return _sums(values, adjacency.by_target, adjacency.in_ptr)
+
+
+def _over_outgoing(adjacency: Adjacency, values: Tensor) -> Tensor:
+    """Sum over the edges out of each node; (E, C) -> (N, C)."""
+    return _sums(values, adjacency.by_source, adjacency.out_ptr)
+
+
 def _ends_sum(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
     """a[source] + b[target]; shapes (N, H), (N, H) -> (E, H)."""
     if adjacency.ends.shape[0] == 0:
@@ -143,43 +182,44 @@ def _ends_sum(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
 
 
 class _EdgePass(torch.autograd.Function):
-    """Sums of h over incoming and outgoing edges, and e + h W_o."""
+    """Sums of h and of the products over incoming and outgoing edges, and e + h W_o."""
 
     @staticmethod
-    def forward(
-        adjacency: Adjacency, e: Tensor, a: Tensor, b: Tensor, w_in: Tensor, w_out: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    def forward(adjacency: Adjacency, e: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        a, b, p, q, w_in, w_out = inputs
         h = _ends_sum(adjacency, a, b).addmm_(e, w_in).relu_()  # (E, H)
-        into = _sums(h, adjacency.by_target, adjacency.in_ptr)  # (N, H)
-        out_of = _sums(h, adjacency.by_source, adjacency.out_ptr)  # (N, H)
-        return into, out_of, None if w_out is None else torch.addmm(e, h, w_out), h
+        forward = p.index_select(0, adjacency.source).mul_(e)  # (E, C)
+        forward = _over_incoming(adjacency, forward)  # (N, C)
+        backward = q.index_select(0, adjacency.target).mul_(e)
+        backward = _over_outgoing(adjacency, backward)
+        into, out_of = _over_incoming(adjacency, h), _over_outgoing(adjacency, h)  # (N, H)
+        return into, out_of, forward, backward, torch.addmm(e, h, w_out), h
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Any, ...]) -> None:
-        adjacency, e, _, _, w_in, w_out = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        adjacency, e, _, _, p, q, w_in, w_out = inputs
         ctx.adjacency = adjacency
-        ctx.save_for_backward(e, output[3], w_in, w_out)
-        ctx.mark_non_differentiable(output[3])
+        ctx.save_for_backward(e, output[5], p, q, w_in, w_out)
+        ctx.mark_non_differentiable(output[5])
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad_into: Tensor, grad_out_of: Tensor, grad_e: Tensor | None, _: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        e, h, w_in, w_out = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        grad_into, grad_out_of, grad_forward, grad_backward, grad_e, _ = grads
+        e, h, p, q, w_in, w_out = ctx.saved_tensors
         adjacency = ctx.adjacency
-        grad_h = _ends_sum(adjacency, grad_out_of, grad_into)
-        if w_out is not None and grad_e is not None:
-            grad_h.addmm_(grad_e, w_out.t())
+        grad_h = _ends_sum(adjacency, grad_out_of, grad_into).addmm_(grad_e, w_out.t())
         torch.ops.aten.threshold_backward.grad_input(grad_h, h, 0, grad_input=grad_h)
-        grad_a = _sums(grad_h, adjacency.by_source, adjacency.out_ptr)
-        grad_b = _sums(grad_h, adjacency.by_target, adjacency.in_ptr)
-        grad_w_in = e.t() @ grad_h
-        grad_w_out = None if w_out is None or grad_e is None else h.t() @ grad_e
-        new_grad_e = None
-        if ctx.needs_input_grad[1]:
-            new_grad_e = grad_h @ w_in.t() if grad_e is None else torch.addmm(grad_e, grad_h, w_in.t())
-        return None, new_grad_e, grad_a, grad_b, grad_w_in, grad_w_out
+        grad_a, grad_b = _over_outgoing(adjacency, grad_h), _over_incoming(adjacency, grad_h)
+        grad_w_in, grad_w_out = e.t() @ grad_h, h.t() @ grad_e
+        new_grad_e = torch.addmm(grad_e, grad_h, w_in.t())
+        onward = grad_forward.index_select(0, adjacency.target)  # (E, C)
+        grad_p = _over_outgoing(adjacency, onward * e)
+        new_grad_e.addcmul_(onward, p.index_select(0, adjacency.source))
+        onward = grad_backward.index_select(0, adjacency.source)
+        grad_q = _over_incoming(adjacency, onward * e)
+        new_grad_e.addcmul_(onward, q.index_select(0, adjacency.target))
+        return None, new_grad_e, grad_a, grad_b, grad_p, grad_q, grad_w_in, grad_w_out
 
 
 class _SegmentSum(torch.autograd.Function):
