@@ -173,7 +173,7 @@ def _command(commands: _Commands, name: str, text: str, run: Runner | None) -> a
 def _add_demo(commands: _Commands) -> None:
     parser = _command(commands, "demo", "from a trained zoo to a metanet's report, in a few minutes", _demo)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder; run again, it goes on from there")
-    parser.add_argument("--networks", type=int, default=600, help="size of the zoo")
+    parser.add_argument("--networks", type=int, default=1000, help="size of the zoo")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
     parser.add_argument("--data", default="digits", help="images that the networks are trained on: digits or mnist")
     parser.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
@@ -229,7 +229,9 @@ def _add_predict(commands: _Commands) -> None:
     parser = _command(commands, "predict", "predict the accuracy of one network of yours", _predict)
     parser.add_argument("checkpoint", type=Path, help="its checkpoint: .pt, .pth, .th or .safetensors")
     parser.add_argument("--module", required=True, help="package.module:factory of its architecture")
-    parser.add_argument("--model", type=Path, required=True, help="folder of a saved metanet, e.g. runs/demo/fit/model")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="folder of a saved metanet, e.g. runs/demo/metanet/model"
+    )
     parser.add_argument(
         "--input", action="append", required=True, metavar="SHAPE", help="e.g. 1,1,28,28; once per input"
     )

@@ -20,7 +20,7 @@ from weightspace.zoo import ZooConfig
 def run_demo(
     out: str | Path,
     *,
-    networks: int = 600,
+    networks: int = 1000,
     seed: int = 0,
     data: str = "digits",
     data_root: str | Path | None = None,

@@ -1,9 +1,9 @@
 """What the stages of the demo do."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from weightspace.runner import Runner
 from weightspace.tasks import AccuracyData, AccuracyPrediction, GraphBatch, predicted_accuracy, train_in
 from weightspace.zoo import Zoo, ZooConfig, train_zoo
 
-EPOCHS = {"GMN": 30, "DeepSets": 20}
+EPOCHS = {"GMN": 25, "DeepSets": 20}
 METANET = "GMN"
 
 
@@ -85,12 +85,14 @@ class Demo:
             start = time.perf_counter()
             prediction = baseline.fit(train.graphs, train.target).predict(test.graphs)
             methods[name] = _method(prediction, test, time.perf_counter() - start)
-        methods["DeepSets"], _ = self._train("deep_sets", DeepSets, EPOCHS["DeepSets"])
+        methods["DeepSets"], _ = self._train("deep_sets", partial(DeepSets, 1, channels=32), EPOCHS["DeepSets"])
         return {"line": _taus(methods), "methods": methods}
 
     def train_metanet(self) -> dict[str, Any]:
         """Stage 4."""
-        method, history = self._train("metanet", GMN, EPOCHS["GMN"])
+        method, history = self._train(
+            "metanet", partial(GMN, 1, channels=32, edge_channels=16, layers=5), EPOCHS["GMN"]
+        )
         return {"line": _taus({METANET: method}), "methods": {METANET: method}, "learning_curve": history}
 
     def check_symmetry(self) -> dict[str, Any]:
@@ -125,10 +127,12 @@ class Demo:
         size = f"{graph.num_nodes} nodes, {graph.num_edges} edges"
         return f"A {family} of the test part with accuracy {self.data.target[best]:.3f}: {size}."
 
-    def _train(self, folder: str, kind: type[nn.Module], epochs: int) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    def _train(
+        self, folder: str, make: Callable[[], nn.Module], epochs: int
+    ) -> tuple[dict[str, Any], list[dict[str, float]]]:
         start = time.perf_counter()
         torch.manual_seed(self.config.seed)
-        task = AccuracyPrediction(kind(1))
+        task = AccuracyPrediction(make(), learning_rate=6e-3)
         train_in(self.out / folder, task, self.data, epochs=epochs, progress=self.progress)
         test = self._part("test")
         with torch.no_grad():
