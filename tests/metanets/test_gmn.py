@@ -223,6 +223,16 @@ def test_outputs_follow_the_parameters_dtype_and_edits_the_networks():
     assert gmn().float()(graph).dtype == torch.float32
 
 
+def test_autocast_keeps_three_digits_and_has_gradients():
+    graphs = [mlp(models=2, dtype=torch.float32), residual_cnn(2, dtype=torch.float32)]
+    model = gmn(graphs).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        output = model(graphs)
+    torch.testing.assert_close(output.float(), model(graphs), rtol=0.02, atol=0.02)
+    output.float().square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 def test_scaling_all_networks_together_changes_nothing():
     graph = residual_cnn(3)
     scaled = graph.replace(x=[s.x * 7 for s in graph.sites], edge_attr=[b.edge_attr * 7 for b in graph.blocks])

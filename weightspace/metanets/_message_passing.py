@@ -126,7 +126,11 @@ def edge_pass(
         of e * p[source] over incoming and of e * q[target] over outgoing edges, divided by the root of their number,
         both (N, C); new edge features (E, C). Means and sums over no edge are 0.
     """
-    into, out_of, forward, backward, e, _ = _EdgePass.apply(adjacency, e, sent.a, sent.b, sent.p, sent.q, w_in, w_out)
+    device = e.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else e.dtype
+    inputs = [tensor.to(dtype) for tensor in (e, sent.a, sent.b, sent.p, sent.q, w_in, w_out)]
+    with torch.autocast(device, enabled=False):
+        into, out_of, forward, backward, e, _ = _EdgePass.apply(adjacency, *inputs)
     arriving, leaving = _at_least_one(adjacency.in_degree, e), _at_least_one(adjacency.out_degree, e)
     return (into / arriving, out_of / leaving), (forward / arriving.sqrt(), backward / leaving.sqrt()), e
 
