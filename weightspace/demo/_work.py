@@ -18,7 +18,7 @@ from weightspace.runner import Runner
 from weightspace.tasks import AccuracyData, AccuracyPrediction, GraphBatch, predicted_accuracy, train_in
 from weightspace.zoo import Zoo, ZooConfig, train_zoo
 
-EPOCHS = {"GMN": 25, "DeepSets": 20}
+EPOCHS = {"GMN": 25, "DeepSets": 12}
 METANET = "GMN"
 
 
