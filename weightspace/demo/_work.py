@@ -91,7 +91,7 @@ class Demo:
     def train_metanet(self) -> dict[str, Any]:
         """Stage 4."""
         method, history = self._train(
-            "metanet", partial(GMN, 1, channels=32, edge_channels=16, layers=5), EPOCHS["GMN"]
+            "metanet", partial(GMN, 1, channels=64, edge_channels=16, layers=4), EPOCHS["GMN"]
         )
         return {"line": _taus({METANET: method}), "methods": {METANET: method}, "learning_curve": history}
 
@@ -132,7 +132,7 @@ class Demo:
     ) -> tuple[dict[str, Any], list[dict[str, float]]]:
         start = time.perf_counter()
         torch.manual_seed(self.config.seed)
-        task = AccuracyPrediction(make(), learning_rate=6e-3)
+        task = AccuracyPrediction(make(), learning_rate=4e-3)
         train_in(self.out / folder, task, self.data, epochs=epochs, progress=self.progress)
         test = self._part("test")
         with torch.no_grad():
