@@ -119,7 +119,7 @@ class NodeEncoder(nn.Module):
         x = _encode(union, scales, families, self.taps(families), label)
         adjacency = union.adjacency
         degrees = torch.stack([adjacency.out_degree, adjacency.in_degree], 1).to(x.dtype).log1p()
-        return x + self.degree(degrees) + self.index(_index_features(union).to(x.dtype))
+        return x + self.degree(degrees) + self.index(_index_features(union.index).to(x.dtype))
 
     def _functions(self, families: Sequence[Family]) -> Tensor:
         """Sum of the functions' vectors, each rotated by its place, so that order counts; (T, C)."""
@@ -177,13 +177,8 @@ def _tap_features(position: Tensor) -> Tensor:
     return torch.cat([offsets, *waves, kinds], dim=1)
 
 
-def _index_features(union: Union) -> Tensor:
-    """Sines and cosines of the position of nodes on fixed axes, zeros on all others; (N, F)."""
-    rows = []
-    for family in union.node_families:
-        for g, j in family.members:
-            rows.append(union.graphs[g].sites[j].index.repeat(union.sizes[g]))
-    index = torch.cat(rows)
+def _index_features(index: Tensor) -> Tensor:
+    """Sines and cosines of the position of nodes on fixed axes, zeros on all others; (N,) -> (N, F)."""
     steps = torch.arange(_INDEX_FREQUENCIES, device=index.device)
     angles = index[:, None] * 1000.0 ** (-steps / _INDEX_FREQUENCIES)
     return torch.cat([angles.sin(), angles.cos()], dim=1) * (index >= 0)[:, None]

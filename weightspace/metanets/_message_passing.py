@@ -57,15 +57,14 @@ class Adjacency:
     in_degree: Tensor
 
     @classmethod
-    def from_sorted(cls, ends: Tensor, sorted_edges: Sequence[Tensor], degree: Sequence[Tensor]) -> "Adjacency":
-        """From (source, target) of each edge, the edges sorted by either, and the degrees."""
-        num_nodes = degree[0].shape[0]
-        shift = torch.tensor([0, num_nodes], device=ends.device)
+    def from_sorted(
+        cls, source: Tensor, target: Tensor, sorted_edges: Sequence[Tensor], degree: tuple[Tensor, Tensor]
+    ) -> "Adjacency":
+        """From the ends of each edge, the edges sorted by source and by target, and the degrees out and in."""
+        ends = torch.stack([source, target + degree[0].shape[0]], dim=1)
         out_ptr, in_ptr = (torch.nn.functional.pad(d.cumsum(0), (1, 0)) for d in degree)
-        source, target = ends.t().contiguous()
-        return cls(
-            source, target, ends + shift, sorted_edges[0], sorted_edges[1], out_ptr, in_ptr, degree[0], degree[1]
-        )
+        by_source, by_target = sorted_edges
+        return cls(source, target, ends, by_source, by_target, out_ptr, in_ptr, *degree)
 
     @classmethod
     def from_edge_index(cls, edge_index: Tensor, num_nodes: int) -> "Adjacency":
@@ -80,8 +79,8 @@ class Adjacency:
             [0, 1, 2]
         """
         order = [torch.argsort(ends, stable=True) for ends in edge_index]
-        degree = [torch.bincount(ends, minlength=num_nodes) for ends in edge_index]
-        return cls.from_sorted(edge_index.t(), order, degree)
+        out_degree, in_degree = (torch.bincount(ends, minlength=num_nodes) for ends in edge_index)
+        return cls.from_sorted(edge_index[0], edge_index[1], order, (out_degree, in_degree))
 
     @property
     def num_nodes(self) -> int:

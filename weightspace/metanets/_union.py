@@ -69,10 +69,11 @@ class Union:
         node_segments: sites of the models.
         edge_segments: blocks of the models.
         node_graph: the model of each node.
+        index: position of nodes on fixed axes, -1 on all others.
         adjacency: who is joined to whom.
 
     Shapes:
-        node_graph (N,).
+        node_graph, index (N,).
     """
 
     graphs: tuple[ParameterGraph, ...]
@@ -82,6 +83,7 @@ class Union:
     node_segments: Segments
     edge_segments: Segments
     node_graph: Tensor
+    index: Tensor
     adjacency: Adjacency
 
     @property
@@ -99,9 +101,9 @@ class _Topology:
     site_of: Tensor  # (N,) site of each node
     edge_index: Tensor  # (2, E)
     block_of: Tensor  # (E,) block of each edge
-    order: list[Tensor]  # edges sorted by source, by target
-    degree: list[Tensor]  # (N,) edges out of and into each node
-    edge_ranges: list[list[int]]  # edges out of and into each site
+    rank: Tensor  # (2, E) number of each edge among those with its source, with its target
+    degree: Tensor  # (2, N) edges out of and into each node
+    index: Tensor  # (N,) index of each node
 
 
 def unite(graphs: ParameterGraph | Sequence[ParameterGraph]) -> Union:
@@ -120,6 +122,7 @@ def unite(graphs: ParameterGraph | Sequence[ParameterGraph]) -> Union:
     nodes = _Rows([t.node_keys for t in topologies], [[s.num_nodes for s in g.sites] for g in graphs], sizes, device)
     edges = _Rows([t.edge_keys for t in topologies], [[b.num_edges for b in g.blocks] for g in graphs], sizes, device)
     node_segments, edge_segments = nodes.segments(), edges.segments()
+    adjacency, index = _adjacency(topologies, nodes, edges)
     return Union(
         graphs=graphs,
         sizes=sizes,
@@ -128,7 +131,8 @@ def unite(graphs: ParameterGraph | Sequence[ParameterGraph]) -> Union:
         node_segments=node_segments,
         edge_segments=edge_segments,
         node_graph=node_segments.graph.repeat_interleave(node_segments.sizes, output_size=nodes.total),
-        adjacency=_adjacency(topologies, nodes, edges),
+        index=index,
+        adjacency=adjacency,
     )
 
 
@@ -206,24 +210,24 @@ class _Rows:
         return first + torch.arange(self.models[g], device=self.device)[:, None] * sizes[block_of]  # (B, n)
 
 
-def _adjacency(topologies: Sequence[_Topology], nodes: _Rows, edges: _Rows) -> Adjacency:
-    pieces: list[list[Any]] = []
-    for g, topology in enumerate(topologies):
-        node_rows = nodes.place(g, topology.site_of)  # (B, N)
-        edge_rows = edges.place(g, topology.block_of)  # (B, E)
-        ends = node_rows[:, topology.edge_index]  # (B, 2, E)
-        block_sizes = edges.sizes[g]
-        by_site = [
-            edge_rows[:, order].split(ranges, dim=1)
-            for order, ranges in zip(topology.order, topology.edge_ranges, strict=True)
-        ]
-        degrees = [degree.split(nodes.sizes[g]) for degree in topology.degree]
-        pieces.append([ends.split(block_sizes, dim=2), by_site, degrees])
-    pairs = [pieces[g][0][j].transpose(1, 2).reshape(-1, 2) for g, j in edges.members]
-    empty = torch.zeros(0, 2, dtype=torch.long, device=nodes.device)
-    sorted_edges = [torch.cat([pieces[g][1][i][j].reshape(-1) for g, j in nodes.members]) for i in (0, 1)]
-    degree = [torch.cat([pieces[g][2][i][j].repeat(nodes.models[g]) for g, j in nodes.members]) for i in (0, 1)]
-    return Adjacency.from_sorted(torch.cat(pairs) if pairs else empty, sorted_edges, degree)
+def _adjacency(topologies: Sequence[_Topology], nodes: _Rows, edges: _Rows) -> tuple[Adjacency, Tensor]:
+    """Who is joined to whom, and every node's index; a few operations per graph, whatever its blocks and models."""
+    node_rows = [nodes.place(g, topology.site_of) for g, topology in enumerate(topologies)]  # each (B, N)
+    edge_rows = [edges.place(g, topology.block_of) for g, topology in enumerate(topologies)]  # each (B, E)
+    pairs = zip(topologies, node_rows, strict=True)
+    ends = torch.cat([rows[:, topology.edge_index].transpose(0, 1).flatten(1) for topology, rows in pairs], dim=1)
+    of_edges = [topology.rank for topology in topologies]
+    of_nodes = [torch.stack([*topology.degree, topology.index]) for topology in topologies]
+    numbers = torch.cat([n.repeat(1, len(rows)) for n, rows in zip(of_nodes, node_rows, strict=True)], dim=1)
+    ranks = torch.cat([r.repeat(1, len(rows)) for r, rows in zip(of_edges, edge_rows, strict=True)], dim=1)
+    by_row = torch.empty_like(numbers).index_copy_(1, torch.cat([rows.flatten() for rows in node_rows]), numbers)
+    at = torch.cat([rows.flatten() for rows in edge_rows])
+    out_degree, in_degree, index = by_row
+    source, target = torch.empty_like(ends).index_copy_(1, at, ends)
+    out_ptr, in_ptr = (torch.nn.functional.pad(degree.cumsum(0), (1, 0)) for degree in (out_degree, in_degree))
+    by_source = torch.empty_like(at).index_copy_(0, out_ptr[ends[0]] + ranks[0], at)
+    by_target = torch.empty_like(at).index_copy_(0, in_ptr[ends[1]] + ranks[1], at)
+    return Adjacency.from_sorted(source, target, (by_source, by_target), (out_degree, in_degree)), index
 
 
 @dataclass(frozen=True)
@@ -273,18 +277,25 @@ def _tables(graph: ParameterGraph) -> _Topology:
         if graph.blocks
         else torch.zeros(2, 0, dtype=torch.long, device=device)
     )
-    degree = [torch.bincount(ends, minlength=graph.num_nodes) for ends in edge_index]
-    ranges = [[int(d.sum()) for d in degrees.split(node_sizes.tolist())] for degrees in degree]
+    degree = torch.stack([torch.bincount(ends, minlength=graph.num_nodes) for ends in edge_index])
+    rank = torch.stack([_ranks(ends, counts) for ends, counts in zip(edge_index, degree, strict=True)])
     return _Topology(
         node_keys=tuple(_site_key(site) for site in graph.sites),
         edge_keys=tuple(_block_key(block) for block in graph.blocks),
         site_of=site_of,
         edge_index=edge_index,
         block_of=torch.arange(len(graph.blocks), device=device).repeat_interleave(edge_sizes),
-        order=[torch.argsort(ends, stable=True) for ends in edge_index],
+        rank=rank,
         degree=degree,
-        edge_ranges=ranges,
+        index=torch.cat([site.index for site in graph.sites]),
     )
+
+
+def _ranks(ends: Tensor, counts: Tensor) -> Tensor:
+    """Number of each edge among those that share its end; (E,), (N,) -> (E,)."""
+    order = torch.argsort(ends, stable=True)
+    first = (counts.cumsum(0) - counts)[ends[order]]
+    return torch.empty_like(ends).index_copy_(0, order, torch.arange(len(ends), device=ends.device) - first)
 
 
 def _site_key(site: Site) -> Hashable:
