@@ -146,50 +146,21 @@ def test_half_precision_comes_back_bit_for_bit(small):
     assert all(torch.equal(back[key], value) and back[key].dtype == value.dtype for key, value in state.items())
 
 
-class Gram(nn.Module):
-    """A weight that is used on two pairs of axes: edges with the same address."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.out = nn.Linear(3, 4), nn.Linear(5, 4), nn.Linear(4, 2)
-
-    def forward(self, x, y):
-        h = torch.tanh(self.out(torch.tanh(self.a(x))))
-        return h + self.out(torch.tanh(self.b(y)))
-
-
 def test_entries_on_several_edges_agree_or_are_averaged():
-    module = Gram()
-    space = ws.trace(module, torch.zeros(1, 3), torch.zeros(1, 5))
+    """One weight under two names, with a bias each: its entries lie on two blocks."""
+    module, inputs, _ = architectures.tied()
+    space = ws.trace(module, *inputs)
     graph = space.to_graph(module.state_dict())
-    count = sum(int((block.address == block.address.max()).sum()) for block in graph.blocks if block.role == "weight")
-    assert count >= 1 and space.to_state_dict(graph).keys() == module.state_dict().keys()
-
-
-def test_tied_entries(monkeypatch):
-    """A network whose output layer reads its weight from both sides."""
-
-    class Both(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.w = nn.Parameter(torch.randn(4, 4))
-            self.a = nn.Linear(4, 4)
-
-        def forward(self, x):
-            return nn.functional.linear(torch.relu(nn.functional.linear(self.a(x), self.w)), self.w)
-
-    module = Both()
-    space = ws.trace(module, torch.zeros(1, 4))
-    graph = space.to_graph(module.state_dict())
-    blocks = [i for i, block in enumerate(graph.blocks) if block.name.startswith("w")]
-    assert torch.equal(space.to_state_dict(graph)["w"], module.w)
-    if len(blocks) > 1:
-        values = [block.edge_attr for block in graph.blocks]
-        values[blocks[0]] = values[blocks[0]] + 1
-        edited = graph.replace(edge_attr=values)
-        with pytest.raises(ws.StateDictError, match=r"entries of w lie on several edges.*tied='mean'"):
-            space.to_state_dict(edited)
-        torch.testing.assert_close(space.to_state_dict(edited, tied="mean")["w"], module.w + 0.5)
+    weight = module.b.weight.detach()
+    first, second = (i for i, b in enumerate(graph.blocks) if b.address.numel() and b.name.startswith("b.weight"))
+    assert torch.equal(graph.blocks[first].address, graph.blocks[second].address)
+    assert torch.equal(space.to_state_dict(graph)["c.weight"], weight)
+    values = [block.edge_attr for block in graph.blocks]
+    values[first] = values[first] + 1
+    edited = graph.replace(edge_attr=values)
+    with pytest.raises(ws.StateDictError, match=r"entries of b\.weight lie on several edges.*tied='mean'"):
+        space.to_state_dict(edited)
+    torch.testing.assert_close(space.to_state_dict(edited, tied="mean")["b.weight"], weight + 0.5)
     with pytest.raises(ws.StateDictError, match="tied='sum' is not known"):
         space.to_state_dict(graph, tied="sum")
 
