@@ -1,11 +1,9 @@
 """Symbolic axes: what a tensor dimension is made of.
 
 An axis is an atom, a product (row-major, as by `view`: heads and their features, groups, channels and the pixels
-behind a flatten) or a
-sum (as by `cat`). An atom is free (permutable) or fixed with a reason, and may be a fibre `over` other atoms: then
-it carries an
-independent permutation for every value of their coordinates, and products with its base are acted on by a wreath
-product.
+behind a flatten), a sum (as by `cat`) or terms in turn (as by strided slices). An atom is free (permutable) or fixed
+with a reason, and may be a fibre `over` other atoms: then it carries an independent permutation for every value of
+their coordinates, and products with its base are acted on by a wreath product.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -41,7 +39,21 @@ class Sum:
     terms: "tuple[Axis, ...]"
 
 
-Axis = Atom | Product | Sum
+@dataclass(frozen=True)
+class Weave:
+    """Terms in turn: element j of term i is at position j * (number of terms) + i (strided slices)."""
+
+    terms: "tuple[Axis, ...]"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One of several axes of one size, by the part of the parameter (see `weightspace.space.Part`)."""
+
+    terms: "tuple[Axis, ...]"
+
+
+Axis = Atom | Product | Sum | Weave | Case
 UNIT = Product(())
 
 
@@ -98,6 +110,8 @@ def axis_size(axis: Axis, size_of: Callable[[str], int]) -> int:
         return size_of(axis.name)
     if isinstance(axis, Product):
         return prod(axis_size(factor, size_of) for factor in axis.factors)
+    if isinstance(axis, Case):
+        return axis_size(axis.terms[0], size_of)
     return sum(axis_size(term, size_of) for term in axis.terms)
 
 
@@ -116,6 +130,14 @@ def pieces(axis: Axis, size_of: Callable[[str], int]) -> tuple[Piece, ...]:
             found += [Piece(piece.atoms, piece.positions + offset) for piece in pieces(term, size_of)]
             offset += axis_size(term, size_of)
         return tuple(found)
+    if isinstance(axis, Weave):
+        return tuple(
+            Piece(piece.atoms, piece.positions * len(axis.terms) + number)
+            for number, term in enumerate(axis.terms)
+            for piece in pieces(term, size_of)
+        )
+    if isinstance(axis, Case):
+        raise ValueError("an axis that differs between the parts of a parameter has no pieces of its own")
     parts = [pieces(factor, size_of) for factor in axis.factors]
     sizes = [axis_size(factor, size_of) for factor in axis.factors]
     return tuple(_product_piece(choice, sizes) for choice in product(*parts))
@@ -138,20 +160,29 @@ def axis_text(axis: Axis) -> str:
     """
     if isinstance(axis, Atom):
         return axis.name
-    if isinstance(axis, Sum):
-        return " + ".join(axis_text(term) for term in axis.terms)
+    if not isinstance(axis, Product):
+        sign = {Sum: " + ", Weave: " ~ ", Case: " | "}[type(axis)]
+        return sign.join(f"({axis_text(t)})" if _is_list(t) else axis_text(t) for t in axis.terms)
     if not axis.factors:
         return "1"
-    return "*".join(f"({axis_text(f)})" if isinstance(f, Sum) else axis_text(f) for f in axis.factors)
+    return "*".join(f"({axis_text(f)})" if _is_list(f) else axis_text(f) for f in axis.factors)
+
+
+def _is_list(axis: Axis) -> bool:
+    return isinstance(axis, (Sum, Weave, Case))
+
+
+_SIGNS: dict[str, Callable[[tuple[Axis, ...]], Axis]] = {"*": Product, "+": Sum, "~": Weave, "|": Case}
 
 
 def axis_to_json(axis: Axis) -> Any:
-    """Nested lists: an atom is its name, a product `["*", ...]`, a sum `["+", ...]`."""
+    """Nested lists: an atom is its name, a product `["*", ...]`, a sum `["+", ...]`, terms in turn `["~", ...]`,
+    one axis for each part of a parameter `["|", ...]`.
+    """
     if isinstance(axis, Atom):
         return axis.name
-    if isinstance(axis, Product):
-        return ["*", *map(axis_to_json, axis.factors)]
-    return ["+", *map(axis_to_json, axis.terms)]
+    sign = next(sign for sign, kind in _SIGNS.items() if kind is type(axis))
+    return [sign, *map(axis_to_json, axis.factors if isinstance(axis, Product) else axis.terms)]
 
 
 def axis_from_json(value: Any) -> Axis:
@@ -164,8 +195,7 @@ def axis_from_json(value: Any) -> Axis:
     if isinstance(value, str):
         return Atom(value)
     head, *rest = value
-    parts = tuple(axis_from_json(part) for part in rest)
-    return Product(parts) if head == "*" else Sum(parts)
+    return _SIGNS[head](tuple(axis_from_json(part) for part in rest))
 
 
 def rename(axis: Axis, names: Mapping[str, str]) -> Axis:
@@ -174,4 +204,4 @@ def rename(axis: Axis, names: Mapping[str, str]) -> Axis:
         return Atom(names[axis.name])
     if isinstance(axis, Product):
         return Product(tuple(rename(factor, names) for factor in axis.factors))
-    return Sum(tuple(rename(term, names) for term in axis.terms))
+    return type(axis)(tuple(rename(term, names) for term in axis.terms))

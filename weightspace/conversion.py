@@ -104,7 +104,7 @@ class GraphLayout:
             offset += spec.numel
         self.entries = offset
         self._starts = starts
-        self._layout = Layout(space.atoms, {name: (spec.axes, starts[name]) for name, spec in space.parameters.items()})
+        self._layout = Layout(space.atoms, {name: (spec, starts[name]) for name, spec in space.parameters.items()})
         self._sites = [self._layout.site(plan) for plan in space.sites]
         first, total = [], 0
         for site in self._sites:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from weightspace.axes import AtomSpec, Axis, Piece, pieces
+from weightspace.parameters import ParameterSpec
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,33 @@ class EntryAction:
     """How group elements move the entries of one parameter.
 
     Args:
-        axes: of the parameter.
+        spec: of the parameter.
+        group: the permutation group.
+    """
+
+    def __init__(self, spec: ParameterSpec, group: PermutationGroup) -> None:
+        self._parts = [(part, PartAction(part.axes, group)) for part in spec.all_parts]
+
+    def __call__(self, g: GroupElement, tensor: Tensor, *, stacked: bool) -> Tensor:
+        """The moved entries; differentiable in the tensor.
+
+        Shapes:
+            tensor (*shape) or, stacked, (n, *shape) -> (*shape), with a leading n where either is a batch.
+        """
+        if len(self._parts) == 1:
+            return self._parts[0][1](g, tensor, stacked=stacked)
+        moved = [
+            action(g, tensor.narrow(part.dim + stacked, part.start, part.size), stacked=stacked)
+            for part, action in self._parts
+        ]
+        return torch.cat(moved, dim=self._parts[0][0].dim + (stacked or g.n is not None))
+
+
+class PartAction:
+    """How group elements move the entries of a part of a parameter.
+
+    Args:
+        axes: of the part.
         group: the permutation group.
     """
 

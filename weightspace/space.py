@@ -2,56 +2,24 @@
 and back.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from weightspace.axes import FREE, AtomSpec, Axis, atoms_of, axis_from_json, axis_text, axis_to_json
+from weightspace.axes import FREE, AtomSpec, atoms_of, axis_text
 from weightspace.conversion import GraphLayout, check_state_dict
 from weightspace.errors import WeightspaceError
 from weightspace.graph import ParameterGraph
 from weightspace.group import EntryAction, GroupElement, PermutationGroup
-from weightspace.topology import Activation, BlockPlan, SitePlan, Slot
+from weightspace.parameters import NeuronGroup, ParameterSpec
+from weightspace.space_json import space_fields, space_text
+from weightspace.topology import BlockPlan, SitePlan
 
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class ParameterSpec:
-    """A floating entry of the state_dict: its shape, one axis per dimension, and what it is to its operation."""
-
-    shape: tuple[int, ...]
-    axes: tuple[Axis, ...]
-    role: str
-
-    @property
-    def numel(self) -> int:
-        """Number of entries."""
-        return torch.Size(self.shape).numel()
-
-
-@dataclass(frozen=True)
-class NeuronGroup:
-    """Neurons that may be permuted together.
-
-    Args:
-        name: of the axis.
-        size: number of neurons.
-        kind: `"symmetric"`, or `"fibre"` where each value of the base has a permutation of its own (a wreath product).
-        over: names of the base's axes.
-        members: (parameter, dimension) that the group acts on.
-    """
-
-    name: str
-    size: int
-    kind: str
-    over: tuple[str, ...]
-    members: tuple[tuple[str, int], ...]
+__all__ = ["NeuronGroup", "ParameterSpec", "WeightSpace"]
 
 
 @dataclass(frozen=True)
@@ -131,7 +99,7 @@ class WeightSpace:
 
     @cached_property
     def _actions(self) -> dict[str, EntryAction]:
-        return {name: EntryAction(spec.axes, self.group) for name, spec in self.parameters.items()}
+        return {name: EntryAction(spec, self.group) for name, spec in self.parameters.items()}
 
     def act(self, g: GroupElement, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A new state_dict of the same function: every key, entries moved; differentiable.
@@ -214,21 +182,7 @@ class WeightSpace:
 
     def to_json(self) -> str:
         """The space as JSON text."""
-        parameters = [
-            [name, list(p.shape), [axis_to_json(a) for a in p.axes], p.role] for name, p in self.parameters.items()
-        ]
-        value = {
-            "format": FORMAT,
-            "signature": self.signature,
-            "parameters": parameters,
-            "atoms": {name: asdict(spec) for name, spec in self.atoms.items()},
-            "sites": [_site_to_json(site) for site in self.sites],
-            "blocks": [asdict(block) for block in self.blocks],
-            "operations": self.operations,
-            "keys": self.keys,
-            "tied": dict(self.tied),
-        }
-        return json.dumps(value)
+        return space_text(self)
 
     @classmethod
     def from_json(cls, text: str) -> "WeightSpace":
@@ -237,19 +191,7 @@ class WeightSpace:
         Raises:
             WeightspaceError: the text is not a weight space of this format.
         """
-        try:
-            value = json.loads(text)
-            if value["format"] != FORMAT:
-                raise WeightspaceError(
-                    f"from_json: found format {value['format']}, this version reads format {FORMAT}; trace the "
-                    f"module again"
-                )
-            return _space_from(value)
-        except (KeyError, TypeError, IndexError, json.JSONDecodeError) as error:
-            raise WeightspaceError(
-                f"from_json: the text is not a weight space ({type(error).__name__}: {error}); wanted what "
-                f"WeightSpace.to_json wrote"
-            ) from error
+        return cls(**space_fields(text))
 
     def describe(self) -> str:
         """A table for people: parameters with their axes, groups, order, and what is frozen and why."""
@@ -276,42 +218,3 @@ class WeightSpace:
         total = sum(spec.numel for spec in self.parameters.values())
         size = f"{len(self.parameters)} parameters, {total:,} entries"
         return f"WeightSpace({size}, log10 order {self.log10_order:.2f}, {self.signature[:12]})"
-
-
-def _site_to_json(site: SitePlan) -> dict[str, Any]:
-    at = site.activation
-    return asdict(site) | {"activation": at and {**asdict(at), "axis": axis_to_json(at.axis)}}
-
-
-def _space_from(value: Mapping[str, Any]) -> WeightSpace:
-    def slot(fields: Mapping[str, Any]) -> Slot:
-        return Slot(fields["parameter"], fields["piece"], fields["role"], tuple(fields["dims"]))
-
-    def atom(fields: Mapping[str, Any]) -> AtomSpec:
-        return AtomSpec(**{**fields, "over": tuple(fields["over"])})
-
-    def activation(fields: Mapping[str, Any] | None) -> Activation | None:
-        return None if fields is None else Activation(**{**fields, "axis": axis_from_json(fields["axis"])})
-
-    sites = tuple(
-        SitePlan(
-            s["name"], s["node_type"], tuple(s["atoms"]), tuple(map(slot, s["slots"])), activation(s.get("activation"))
-        )
-        for s in value["sites"]
-    )
-    blocks = tuple(BlockPlan(**{**b, "slot": None if b["slot"] is None else slot(b["slot"])}) for b in value["blocks"])
-    parameters = {
-        name: ParameterSpec(tuple(shape), tuple(axis_from_json(axis) for axis in axes), role)
-        for name, shape, axes, role in value["parameters"]
-    }
-    texts: Sequence[str] = value["operations"]
-    return WeightSpace(
-        parameters,
-        {name: atom(fields) for name, fields in value["atoms"].items()},
-        sites,
-        blocks,
-        value["signature"],
-        tuple(texts),
-        tuple(value["keys"]),
-        dict(value["tied"]),
-    )

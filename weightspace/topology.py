@@ -6,7 +6,6 @@ tie the two together.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from math import prod
 from typing import Any
 
@@ -15,6 +14,22 @@ from torch import Tensor
 
 from weightspace.axes import FREE, AtomSpec, Axis, Piece, pieces
 from weightspace.graph import TAP_FEATURES
+from weightspace.parameters import ParameterSpec
+
+
+@dataclass(frozen=True)
+class View:
+    """Entries of a parameter as an operation sees them (transposed, a slice, unflattened).
+
+    Args:
+        offset: of the first entry among those of the parameter.
+        strides: in entries, one per dimension of the view.
+        axes: one per dimension of the view.
+    """
+
+    offset: int
+    strides: tuple[int, ...]
+    axes: tuple[Axis, ...]
 
 
 @dataclass(frozen=True)
@@ -26,12 +41,14 @@ class Slot:
         piece: number among the products of its dimensions' pieces.
         role: what it is to its operation.
         dims: what each dimension is: `"target"`, `"source"`, `"kernel"` or `"tap"`.
+        view: where the operation sees other dimensions than the parameter's own; pieces and dims are then the view's.
     """
 
     parameter: str
     piece: int
     role: str
     dims: tuple[str, ...]
+    view: View | None = None
 
 
 @dataclass(frozen=True)
@@ -125,10 +142,10 @@ class Layout:
 
     Args:
         atoms: name -> what is known of the atom.
-        parameters: name -> (axes, offset of its first entry).
+        parameters: name -> (spec, offset of its first entry).
     """
 
-    def __init__(self, atoms: Mapping[str, AtomSpec], parameters: Mapping[str, tuple[tuple[Axis, ...], int]]) -> None:
+    def __init__(self, atoms: Mapping[str, AtomSpec], parameters: Mapping[str, tuple[ParameterSpec, int]]) -> None:
         self._atoms = atoms
         self._parameters = parameters
 
@@ -136,10 +153,18 @@ class Layout:
         """Number of elements of an atom."""
         return self._atoms[name].size
 
-    def parameter_pieces(self, name: str) -> list[tuple[Piece, ...]]:
-        """Products of the pieces of a parameter's dimensions; a slot's `piece` counts them."""
-        axes, _ = self._parameters[name]
-        return list(product(*(pieces(axis, self.size_of) for axis in axes)))
+    def view(self, slot: Slot) -> View:
+        """A slot's view; the whole parameter as it lies where it has none."""
+        if slot.view is not None:
+            return slot.view
+        spec, _ = self._parameters[slot.parameter]
+        return View(0, contiguous_strides(spec.shape), spec.axes)
+
+    def slot_pieces(self, slot: Slot) -> tuple[Piece, ...]:
+        """The piece of each dimension of a slot's view; `slot.piece` counts their products."""
+        parts = [pieces(axis, self.size_of) for axis in self.view(slot).axes]
+        sizes = [len(part) for part in parts]
+        return tuple(part[k] for part, k in zip(parts, _unravel(slot.piece, sizes), strict=True))
 
     def site(self, plan: SitePlan) -> NodeTensors:
         """Addresses and indices of a site's nodes."""
@@ -197,7 +222,7 @@ class Layout:
         return EdgeTensors(edge_index, address.reshape(edge_index.shape[1], -1), position)
 
     def _coordinates(self, slot: Slot) -> tuple[list[_Coordinate], tuple[Piece, ...]]:
-        combination = self.parameter_pieces(slot.parameter)[slot.piece]
+        combination = self.slot_pieces(slot)
         return [
             _Coordinate(d, a, self.size_of(a)) for d, piece in enumerate(combination) for a in piece.atoms
         ], combination
@@ -232,7 +257,7 @@ class Layout:
     def _slot(self, slot: Slot, sites: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
         """Addresses on the grid (target atoms, further source atoms, taps), and the taps' positions."""
         coordinates, combination = self._coordinates(slot)
-        address = self._addresses(slot.parameter, combination)
+        address = self._addresses(slot, combination)
         assigned = self._assign(slot, sites)
         shared = self._shared(slot, sites) if len(sites) == 2 else []
         nodes = list(zip(sites[0], assigned[0], strict=True))
@@ -250,12 +275,10 @@ class Layout:
         address = address.expand((*sizes, *address.shape[len(nodes) :]))
         return address, self._tap_position([coordinates[i] for i in taps], slot.dims)
 
-    def _addresses(self, parameter: str, combination: Sequence[Piece]) -> Tensor:
-        axes, offset = self._parameters[parameter]
-        address = torch.full((), offset, dtype=torch.long)
-        stride = prod(sum(p.positions.numel() for p in pieces(axis, self.size_of)) for axis in axes)
-        for piece, axis in zip(combination, axes, strict=True):
-            stride //= sum(p.positions.numel() for p in pieces(axis, self.size_of))
+    def _addresses(self, slot: Slot, combination: Sequence[Piece]) -> Tensor:
+        view = self.view(slot)
+        address = torch.full((), self._parameters[slot.parameter][1] + view.offset, dtype=torch.long)
+        for piece, stride in zip(combination, view.strides, strict=True):
             address = address.reshape((*address.shape, *[1] * piece.positions.dim())) + piece.positions * stride
         return address
 
@@ -274,6 +297,24 @@ class Layout:
             column = min(number, TAP_FEATURES - 2)
             position[..., column] += steps.reshape(shape) / 10.0 ** (number - column)
         return position.reshape(-1, TAP_FEATURES)
+
+
+def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Row-major strides.
+
+    Example:
+        >>> contiguous_strides((2, 3, 4))
+        (12, 4, 1)
+    """
+    return tuple(prod(shape[dim + 1 :]) for dim in range(len(shape)))
+
+
+def _unravel(number: int, sizes: Sequence[int]) -> list[int]:
+    found = []
+    for size in reversed(sizes):
+        number, rest = divmod(number, size)
+        found.append(rest)
+    return found[::-1]
 
 
 def _node_numbers(dims: Sequence[int], node_sizes: Sequence[int], sizes: Sequence[int]) -> Tensor:

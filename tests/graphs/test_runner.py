@@ -7,7 +7,7 @@ from torch import nn
 import weightspace as ws
 from tests import architectures
 from weightspace.axes import Atom, Product
-from weightspace.group import EntryAction
+from weightspace.group import PartAction
 from weightspace.symmetry import random_state
 
 
@@ -66,7 +66,7 @@ def test_a_group_element_moves_the_activations_as_it_moves_the_nodes(make, gener
     assert before
     for number, h in before.items():
         atoms = tuple(map(Atom, space.sites[number].atoms))
-        move = EntryAction((Product(atoms),), space.group)
+        move = PartAction((Product(atoms),), space.group)
         rows = h.reshape(-1, h.shape[-1]).sort(0).values  # other dimensions may be permuted, too
         wanted = torch.stack([move(g, row, stacked=False) for row in rows])
         found = after[number].reshape(rows.shape).sort(0).values

@@ -13,6 +13,8 @@ LEVEL_0 = frozenset(
         "space",
         "runner",
         "pretrained",
+        "parameters",
+        "space_json",
     }
 )
 LEVEL_1 = {

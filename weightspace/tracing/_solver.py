@@ -8,7 +8,7 @@ reason: the group can only become too small, never wrong.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from weightspace.axes import FREE, UNIT, Atom, AtomSpec, Axis, Product, Sum, atoms_of, axis_size
+from weightspace.axes import FREE, UNIT, Atom, AtomSpec, Axis, Product, Sum, Weave, atoms_of, axis_size
 from weightspace.errors import TraceError
 
 FROZEN = "frozen"
@@ -65,7 +65,15 @@ class AxisSolver:
             return axis if bound is None else self.resolve(bound)
         if isinstance(axis, Sum):
             return _sum(self.resolve(term) for term in axis.terms)
-        return self._product([self.resolve(factor) for factor in axis.factors])
+        if isinstance(axis, Product):
+            return self._product([self.resolve(factor) for factor in axis.factors])
+        return self._weave([self.resolve(term) for term in axis.terms])
+
+    def _weave(self, terms: list[Axis]) -> Axis:
+        """Terms in turn; all alike they are a product with a fixed last factor, whose elements are told apart."""
+        if all(term == terms[0] for term in terms):
+            return self._product([terms[0], Sum((UNIT,) * len(terms))])
+        return Weave(tuple(terms))
 
     def _product(self, factors: Iterable[Axis]) -> Axis:
         flat: list[Axis] = []
@@ -135,6 +143,8 @@ class AxisSolver:
             )
         if isinstance(a, Atom) or isinstance(b, Atom):
             done = self._bind_either(a, b)
+        elif isinstance(a, Weave) or isinstance(b, Weave):
+            done = self._unify_weave(a, b, reason)
         elif isinstance(a, Product) and isinstance(b, Product):
             done = self._refine(a.factors, b.factors, self._split_factor, reason)
         else:
@@ -144,6 +154,20 @@ class AxisSolver:
             self.freeze(a, reason)
             self.freeze(b, reason)
         return done
+
+    def _unify_weave(self, a: Axis, b: Axis, reason: str) -> bool:
+        """Term by term with another weave of as many, or with a product whose last factor is as long."""
+        weave, other = (a, b) if isinstance(a, Weave) else (b, a)
+        assert isinstance(weave, Weave)
+        count = len(weave.terms)
+        if isinstance(other, Product) and self.size(other.factors[-1]) == count:
+            if not self.unify(other.factors[-1], Sum((UNIT,) * count), reason):
+                return False
+            head = Product(other.factors[:-1])
+            return all(self.unify(term, head, reason) for term in weave.terms)
+        if not isinstance(other, Weave) or len(other.terms) != count:
+            return False
+        return all(self.unify(x, y, reason) for x, y in zip(weave.terms, other.terms, strict=True))
 
     def _refine(self, left: Sequence[Axis], right: Sequence[Axis], split: _Split, reason: str) -> bool:
         """Walk two lists of parts from the left, splitting the larger part; later parts are resolved anew
@@ -285,7 +309,7 @@ def _factors(axis: Axis) -> tuple[Axis, ...]:
 
 
 def _holds_sum(axis: Axis) -> bool:
-    return isinstance(axis, Sum) or isinstance(axis, Product) and any(map(_holds_sum, axis.factors))
+    return isinstance(axis, (Sum, Weave)) or isinstance(axis, Product) and any(map(_holds_sum, axis.factors))
 
 
 def _has_one_base(dims: Sequence[Sequence[str]], number: int, base: str) -> bool:
