@@ -13,6 +13,7 @@ from torch.export.graph_signature import InputKind
 from weightspace.axes import AtomSpec, Axis, atoms_of, rename
 from weightspace.errors import ConfigurationError, TraceError, UnsupportedOperationError
 from weightspace.space import ParameterSpec, WeightSpace
+from weightspace.tracing._cache import SPACES, cache_key
 from weightspace.tracing._call import Call
 from weightspace.tracing._description import describe, signature_of
 from weightspace.tracing._export import canonical_state, export, module_path, named_arguments
@@ -39,6 +40,8 @@ def trace(
     axes that the operation
     ties together. What no rule knows is frozen, so the group can be too small, never wrong; it is then verified on
     random weights.
+    An architecture that was traced before in this process is recognised by its code, attributes and constants, and its
+    space is handed out again; a module with parts that cannot be compared is traced anew.
 
     Args:
         module: any `torch.nn.Module`; its mode and weights are left as they are.
@@ -63,7 +66,26 @@ def trace(
         ([('0.weight:0', 3)], 6)
     """
     _check_options(module, symmetries, on_unknown)
-    tracer = _Tracer(module, export(module, example_inputs, example_kwargs), on_unknown)
+
+    def make() -> WeightSpace:
+        return _trace_anew(module, example_inputs, example_kwargs, on_unknown=on_unknown, max_edges=max_edges)
+
+    def check(space: WeightSpace) -> None:
+        space.verify(module, *example_inputs, example_kwargs=example_kwargs)
+
+    key = cache_key(module, example_inputs, example_kwargs, (*sorted(symmetries), on_unknown, max_edges))
+    return SPACES.get(key, make, check if verify else None)
+
+
+def _trace_anew(
+    module: nn.Module,
+    inputs: Sequence[Any],
+    options: Mapping[str, Any] | None,
+    *,
+    on_unknown: str,
+    max_edges: int,
+) -> WeightSpace:
+    tracer = _Tracer(module, export(module, inputs, options), on_unknown)
     space = tracer.run()
     edges = sum(_edge_count(space, number) for number in range(len(space.blocks)))
     if edges > max_edges:
@@ -71,8 +93,6 @@ def trace(
             f"trace: the parameter graph of {type(module).__name__} has {edges:,} edges, allowed {max_edges:,}; "
             f"raise max_edges, or trace a part"
         )
-    if verify:
-        space.verify(module, *example_inputs, example_kwargs=example_kwargs)
     return space
 
 
