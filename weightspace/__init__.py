@@ -24,6 +24,7 @@ _LAZY = {
     "TraceError": "weightspace.errors",
     "UnsupportedOperationError": "weightspace.errors",
     "VerificationError": "weightspace.errors",
+    "CanonicalizationError": "weightspace.errors",
     "StateDictError": "weightspace.errors",
     "ZooError": "weightspace.errors",
     "CheckpointError": "weightspace.errors",

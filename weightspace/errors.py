@@ -19,6 +19,10 @@ class VerificationError(WeightspaceError):
     """A derived symmetry does not keep the function, or the check could not tell."""
 
 
+class CanonicalizationError(WeightspaceError):
+    """Neurons are tied in a way that the canonical form's search could not settle within its budget."""
+
+
 class StateDictError(WeightspaceError):
     """A state_dict does not fit the space: a missing or extra key, a wrong shape, a value that is not finite."""
 

@@ -122,6 +122,12 @@ class WeightSpace:
             result[key] = state_dict[key].expand((*lead, *state_dict[key].shape)) if known is None else known
         return result
 
+    def canonicalize(self, state_dict: Mapping[str, Tensor], budget: int = 1000, return_element: bool = False) -> Any:
+        """One state_dict for all that the group takes into each other; see `weightspace.symmetry.canonicalize`."""
+        from weightspace.symmetry import canonicalize
+
+        return canonicalize(self, state_dict, budget, return_element=return_element)
+
     def verify(
         self,
         module: nn.Module,
