@@ -93,7 +93,7 @@ class Dynamic(Net):
         return F.relu(x)
 
     def forward(self, x):
-        return self.b(getattr(self, "extra" + "_layer")(self.a(x)))
+        return self.b(getattr(self, "_".join(["extra", "layer"]))(self.a(x)))
 
 
 class Recursive(Net):
@@ -217,6 +217,11 @@ def shared(*, share: bool) -> nn.Module:
     return nn.Sequential(nn.Linear(3, 3), layer, layer if share else nn.ReLU())
 
 
+def thrice(number: int) -> nn.Module:
+    layers = [nn.Linear(3, 3), nn.Linear(3, 3)]
+    return nn.Sequential(*layers, layers[number])
+
+
 def stride(n: int) -> nn.Module:
     return nn.Sequential(nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 2, 3, stride=n, padding=2))
 
@@ -255,6 +260,7 @@ PAIRS = {
     "hook with kwargs": lambda: (hooked(lambda *a: None), hooked(lambda *a: None, with_kwargs=True)),
     "tied": lambda: (tied(tie=True), tied(tie=False)),
     "shared module": lambda: (shared(share=True), shared(share=False)),
+    "which module is shared": lambda: (thrice(0), thrice(1)),
     "shape": lambda: (nn.Linear(3, 4), nn.Linear(3, 5)),
     "bias": lambda: (nn.Linear(3, 4), nn.Linear(3, 4, bias=False)),
     "double": lambda: (nn.Linear(3, 4), nn.Linear(3, 4).double()),
