@@ -10,8 +10,8 @@ from torch import Tensor
 from weightspace.conversion import check_state_dict
 from weightspace.group import GroupElement
 from weightspace.symmetry._entries import Ints, entry_blocks
-from weightspace.symmetry._refinement import dense, first_colours, is_settled, refine
-from weightspace.symmetry._search import Search, element_of
+from weightspace.symmetry._refinement import Colours, dense, first_colours, is_settled, refine
+from weightspace.symmetry._search import Search, element_of, places_of
 from weightspace.symmetry._twins import order_twins
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ BUDGET = 1000
 
 @overload
 def canonicalize(
-    space: "WeightSpace", state_dict: Mapping[str, Tensor], budget: int = ..., return_element: Literal[False] = ...
+    space: "WeightSpace", state_dict: Mapping[str, Tensor], budget: int = ..., *, return_element: Literal[False] = ...
 ) -> dict[str, Tensor]: ...
 
 
@@ -32,8 +32,14 @@ def canonicalize(
 ) -> tuple[dict[str, Tensor], GroupElement]: ...
 
 
+@overload
 def canonicalize(
-    space: "WeightSpace", state_dict: Mapping[str, Tensor], budget: int = BUDGET, return_element: bool = False
+    space: "WeightSpace", state_dict: Mapping[str, Tensor], budget: int = ..., *, return_element: bool
+) -> Any: ...
+
+
+def canonicalize(
+    space: "WeightSpace", state_dict: Mapping[str, Tensor], budget: int = BUDGET, *, return_element: bool = False
 ) -> Any:
     """The canonical form of a network: bit for bit the same for all networks that a permutation takes into another.
 
@@ -90,25 +96,36 @@ def canonical_element(space: "WeightSpace", codes: Mapping[str, Ints], budget: i
     """The element that takes entries, known by their codes, to their canonical form."""
     group, blocks = space.group, entry_blocks(space)
     colours = refine(first_colours(group), group=group, blocks=blocks, codes=codes)
-    total = element_of(colours)
-    if is_settled(colours):
-        return total
-    # In the order of the colours, blocks with equal contents (heads) have them at equal places: then they are twins.
-    codes = move_codes(space, total, codes)
-    colours = refine(first_colours(group), group=group, blocks=blocks, codes=codes)
-    colours = order_twins(space, colours, blocks=blocks, codes=codes)
-    colours = refine(colours, group=group, blocks=blocks, codes=codes)
-    if is_settled(colours):
-        return group.compose(element_of(colours), total)
-    best = Search(space, blocks, codes, budget).run(colours)
-    return group.compose(best, total)
+    total = group.identity()
+    for name in reversed(group.acting):  # fibres before their bases
+        over = [colours[fibre] for fibre in group.acting if name in group.atoms[fibre].over]
+        if is_settled({name: colours[name]}) or not all(map(_is_ordered, over)):
+            continue
+        element = element_of(colours)
+        codes, colours, total = _move(space, element, codes, colours, total)
+        colours = order_twins(space, colours, name, blocks=blocks, codes=codes)
+        colours = refine(colours, group=group, blocks=blocks, codes=codes)
+    found = element_of(colours) if is_settled(colours) else Search(space, blocks, codes, budget).run(colours)
+    return group.compose(found, total)
 
 
-def move_codes(space: "WeightSpace", g: GroupElement, codes: Mapping[str, Ints]) -> dict[str, Ints]:
-    """Codes of the moved entries."""
-    return {
-        name: space._actions[name](g, torch.from_numpy(codes[name]).reshape(spec.shape), stacked=False)
-        .reshape(-1)
-        .numpy()
-        for name, spec in space.parameters.items()
-    }
+def _is_ordered(colour: Ints) -> bool:
+    """Whether colours tell apart the elements of a fibre over each value of its base."""
+    ordered = np.sort(colour, axis=-1)
+    return bool((ordered[..., 1:] != ordered[..., :-1]).all())
+
+
+def _move(
+    space: "WeightSpace", g: GroupElement, codes: Mapping[str, Ints], colours: Colours, total: GroupElement
+) -> tuple[dict[str, Ints], Colours, GroupElement]:
+    """Codes and colours of the moved entries and elements, and what has moved them in all."""
+    moved = {}
+    for name, spec in space.parameters.items():
+        values = torch.from_numpy(codes[name]).reshape(spec.shape)
+        moved[name] = space._actions[name](g, values, stacked=False).reshape(-1).numpy()
+    recoloured = {}
+    for name, places in places_of(space.group, g).items():
+        flat = np.empty(places.shape, dtype=np.int64)
+        flat[places] = colours[name].reshape(-1)
+        recoloured[name] = flat.reshape(colours[name].shape)
+    return moved, recoloured, space.group.compose(g, total)

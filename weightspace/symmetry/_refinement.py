@@ -59,7 +59,7 @@ def _with_base(colours: Colours, name: str, group: PermutationGroup) -> Ints:
     """Colours of a fibre that tell apart what stands over bases of different colours, or over fixed coordinates."""
     colour = colours[name]
     names = (*group.atoms[name].over, name)
-    grid = dict(zip(names, np.indices(colour.shape, sparse=True), strict=True))
+    grid: dict[str, Ints] = dict(zip(names, np.indices(colour.shape, sparse=True), strict=True))
     for base in names[:-1]:
         known = colours.get(base)
         mine = grid[base] if known is None else known[tuple(grid[key] for key in (*group.atoms[base].over, base))]

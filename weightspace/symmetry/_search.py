@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from weightspace.errors import CanonicalizationError
-from weightspace.group import GroupElement
+from weightspace.group import GroupElement, PermutationGroup
 from weightspace.symmetry._entries import EntryBlock, Ints
 from weightspace.symmetry._refinement import Colours, count, dense, refine
 
@@ -25,6 +25,20 @@ def element_of(colours: Colours) -> GroupElement:
             for name, colour in colours.items()
         }
     )
+
+
+def places_of(group: PermutationGroup, element: GroupElement) -> dict[str, Ints]:
+    """For each neuron group the new number of each element, in the grid of its base and itself."""
+    found = {}
+    for name in group.acting:
+        names, shape = (*group.atoms[name].over, name), group.shape(name)
+        grid = {key: torch.from_numpy(index)[None] for key, index in zip(names, np.indices(shape), strict=True)}
+        moved = group.move(element, grid)
+        number = torch.zeros(1, *shape, dtype=torch.long)
+        for key, size in zip(names, shape, strict=True):
+            number = number * size + moved[key]
+        found[name] = number.reshape(-1).numpy()
+    return found
 
 
 class Search:
@@ -103,7 +117,7 @@ class Search:
             return len(path)
         other, twin = self._seen[form]
         group = self._space.group
-        self._automorphisms.append(self._places(group.compose(group.inverse(element), twin)))
+        self._automorphisms.append(places_of(group, group.compose(group.inverse(element), twin)))
         return next(depth for depth, (a, b) in enumerate(zip(path, other, strict=False)) if a != b)
 
     def _form(self, element: GroupElement) -> bytes:
@@ -114,19 +128,6 @@ class Search:
             moved = self._space._actions[name](element, codes, stacked=False)
             parts.append(moved.contiguous().numpy().astype(">i4").tobytes())
         return b"".join(parts)
-
-    def _places(self, element: GroupElement) -> dict[str, Ints]:
-        """For each neuron group the new number of each element, in the grid of its base and itself."""
-        group, found = self._space.group, {}
-        for name in group.acting:
-            names, shape = (*group.atoms[name].over, name), group.shape(name)
-            grid = {key: torch.from_numpy(index)[None] for key, index in zip(names, np.indices(shape), strict=True)}
-            moved = group.move(element, grid)
-            number = torch.zeros(1, *shape, dtype=torch.long)
-            for key, size in zip(names, shape, strict=True):
-                number = number * size + moved[key]
-            found[name] = number.reshape(-1).numpy()
-        return found
 
     def _is_alike(self, name: str, member: int, followed: Sequence[int], path: tuple[Chosen, ...]) -> bool:
         """Whether automorphisms that keep every choice of the path take a followed member to this one."""

@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 
 
 def order_twins(
-    space: "WeightSpace", colours: Colours, *, blocks: Sequence[EntryBlock], codes: Mapping[str, Ints]
+    space: "WeightSpace", colours: Colours, name: str, *, blocks: Sequence[EntryBlock], codes: Mapping[str, Ints]
 ) -> Colours:
-    """Colours that tell twins apart, in any order: exchanging two twins leaves every entry as it is, so all orders
-    give one canonical form.
+    """Colours that tell twins of one neuron group apart, in any order: exchanging two twins leaves every entry as it
+    is, so all orders give one canonical form.
+
+    Where other groups are fibres over this one, what stands over twins must be equal place by place, so the fibres
+    must be in an order that their colours determine.
 
     Args:
         space: of the network.
         colours: as from `refine`.
+        name: of the neuron group.
         blocks: all entries.
         codes: for each parameter an integer per entry.
     """
-    result = dict(colours)
-    for name, colour in colours.items():
-        if count(colour) < colour.size:
-            flat = colour.reshape(-1)
-            open_elements = np.flatnonzero(np.bincount(flat)[flat] > 1)
-            twins = _classes(space, name, open_elements, flat, blocks=blocks, codes=codes)
-            place = np.zeros_like(flat)
-            place[open_elements] = _number_within(twins)
-            result[name] = dense(flat * (place.max() + 1) + place).reshape(colour.shape)
-    return result
+    flat = colours[name].reshape(-1)
+    open_elements = np.flatnonzero(np.bincount(flat)[flat] > 1)
+    twins = _classes(space, name, open_elements, flat, blocks=blocks, codes=codes)
+    place = np.zeros_like(flat)
+    place[open_elements] = _number_within(twins)
+    return {**colours, name: dense(flat * (place.max() + 1) + place).reshape(colours[name].shape)}
 
 
 def _classes(
@@ -61,16 +61,18 @@ def _classes(
 
 
 def _confirmed(space: "WeightSpace", name: str, elements: Ints, label: Ints, *, codes: Mapping[str, Ints]) -> Ints:
-    """Classes split where exchanging neighbours in a class moves an entry of the given parameters, in which the
-    neuron group stands more than once.
+    """Classes split by what exchanging two of their members does to the entries of the given parameters, in which the
+    neuron group stands more than once. Being twins is transitive, so one member speaks for all.
     """
     result = np.arange(len(label))
-    last: dict[int, int] = {}
+    speakers: dict[int, list[int]] = {}
     for i in range(len(label)):
-        before = last.get(int(label[i]))
-        if before is not None and _can_swap(space, name, (int(elements[before]), int(elements[i])), codes):
-            result[i] = result[before]
-        last[int(label[i])] = i
+        known = speakers.setdefault(int(label[i]), [])
+        twin = next((j for j in known if _can_swap(space, name, (int(elements[j]), int(elements[i])), codes)), None)
+        if twin is None:
+            known.append(i)
+        else:
+            result[i] = twin
     return result
 
 
