@@ -1,21 +1,12 @@
-"""Small architectures of the kinds that the tracing rules speak of, with the order of their groups in closed form.
-
-Everything here is a function of no arguments that returns (module, example inputs, log10 of the order).
-"""
+"""What the first rules speak of: linear and convolutional layers, norms, flattening, blocks, concatenation."""
 
 from collections.abc import Callable
-from math import lgamma, log
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Case = tuple[nn.Module, tuple[Tensor, ...], float]
-
-
-def log_factorial(n: int) -> float:
-    """log10 of n!."""
-    return lgamma(n + 1) / log(10)
+from tests.architectures.cases import Case, image, log_factorial
 
 
 class BasicBlock(nn.Module):
@@ -220,11 +211,6 @@ class GatedLinear(nn.Module):
         value, gate = self.a(x).chunk(2, -1)
         first, rest = self.scale(x).split([1, 2], -1)
         return self.b(value * torch.sigmoid(gate)) * first + rest + self.scale(x)[..., 2].unsqueeze(-1)
-
-
-def image(channels: int = 3, size: int = 8, batch: int = 1) -> tuple[Tensor]:
-    """An example image."""
-    return (torch.zeros(batch, channels, size, size),)
 
 
 def mlp() -> Case:
