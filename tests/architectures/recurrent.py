@@ -71,7 +71,7 @@ class MinimalGate(nn.Module):
 
 
 class Translator(nn.Module):
-    """An encoder whose last state starts the decoder; the decoder's outputs look back at the encoder's (Luong et al.)."""
+    """An encoder whose last state starts the decoder; the decoder's outputs look back at the encoder's (Luong 2015)."""
 
     def __init__(self) -> None:
         super().__init__()

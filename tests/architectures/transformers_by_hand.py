@@ -126,7 +126,7 @@ def transformer_encoder_norm_first() -> Case:
 
 
 def transformer_decoder() -> Case:
-    """The streams of the memory and of the target, 6 each; in each of two layers twice two heads of 3, and 7 between."""
+    """The memory's and the target's stream of 6; in each of two layers twice two heads of 3, and 7 between."""
     order = 2 * log_factorial(6) + 2 * (2 * heads(2, 3) + log_factorial(7))
     return EncoderDecoder(), (torch.zeros(1, 4, 3), *tokens(length=5)), order
 
