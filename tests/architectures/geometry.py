@@ -89,7 +89,7 @@ def irreps_product() -> Case:
 
 
 def irreps_convolution() -> Case:
-    """The 4 features, with the columns of the network on lengths that weigh each of them in both paths; its hidden 6."""
+    """The 4 features, with the columns of the network on lengths that weigh them in both paths; its hidden 6."""
     edges = torch.tensor([[0, 1, 2, 3, 1], [1, 2, 3, 0, 0]])
     return Convolution(), (torch.zeros(4, 3), torch.zeros(4, 3), edges), log_factorial(4) + log_factorial(6)
 

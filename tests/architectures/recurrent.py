@@ -37,7 +37,7 @@ class Unrolled(nn.Module):
 
 
 class ByHand(nn.Module):
-    """An LSTM cell: four gates of one linear layer on input and state, with weights of the cell's value in the gates."""
+    """An LSTM cell: four gates of one linear layer on input and state; the gates see the cell, too."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -111,22 +111,27 @@ class Refinement:
                 return current
             found = len(palette)
 
-    def match(self, left: Sequence[int], right: Sequence[int]) -> bool:
-        """Whether an isomorphism of the first two graphs agrees with refined colourings of both."""
+    def match(self, left: Sequence[int], right: Sequence[int]) -> list[int] | None:
+        """An isomorphism of the first two graphs that agrees with refined colourings of both; None where there is none.
+
+        The result is the image of every node.
+        """
         if Counter(left) != Counter(right):
-            return False
+            return None
         cell = smallest_cell(left)
         if cell is None:
             place = {colour: node for node, colour in enumerate(right)}
-            return all(
-                sorted((label, place[left[other]]) for label, other in arcs) == sorted(self.graphs[1][place[colour]])
-                for colour, arcs in zip(left, self.graphs[0], strict=True)
+            image = [place[colour] for colour in left]
+            same = all(
+                sorted((label, image[other]) for label, other in arcs) == sorted(self.graphs[1][node])
+                for node, arcs in zip(image, self.graphs[0], strict=True)
             )
+            return image if same else None
         for node in (node for node, colour in enumerate(right) if colour == left[cell[0]]):
             pair = self.refine([single_out(left, cell[0]), single_out(right, node)])
-            if self.match(*pair):
-                return True
-        return False
+            if (image := self.match(*pair)) is not None:
+                return image
+        return None
 
 
 def smallest_cell(colours: Sequence[int]) -> list[int] | None:
@@ -149,16 +154,45 @@ def are_isomorphic(a: Coloured, b: Coloured) -> bool:
     if len(a.colours) != len(b.colours):
         return False
     refinement = Refinement(a, b)
-    return refinement.match(*refinement.colours)
+    return refinement.match(*refinement.colours) is not None
 
 
 def log10_automorphisms(graph: Coloured) -> float:
-    """log10 of the number of automorphisms: orbits along a chain of stabilisers, multiplied."""
+    """log10 of the number of automorphisms: the orbits along a chain of stabilisers, multiplied.
+
+    The chain is walked from its end, so that what was found further down need not be looked for again.
+    """
     refinement = Refinement(graph, graph)
-    colours, total = refinement.colours[0], 0.0
+    colours, chain, known = refinement.colours[0], [], list[list[int]]()
     while (cell := smallest_cell(colours)) is not None:
-        first = single_out(colours, cell[0])
-        orbit = 1 + sum(refinement.match(*refinement.refine([first, single_out(colours, node)])) for node in cell[1:])
-        total += log10(orbit)
-        colours = refinement.refine([first])[0]
+        chain.append((colours, cell))
+        colours = refinement.refine([single_out(colours, cell[0])])[0]
+    total = 0.0
+    for colours, cell in reversed(chain):
+        first, reached = single_out(colours, cell[0]), orbit(cell[0], known)
+        for node in cell[1:]:
+            if node in reached:
+                continue
+            image = refinement.match(*refinement.refine([first, single_out(colours, node)]))
+            if image is not None:
+                known.append(image)
+                reached = orbit(cell[0], known)
+        total += log10(len(reached))
     return total
+
+
+def orbit(start: int, images: Sequence[Sequence[int]]) -> set[int]:
+    """Where permutations and their products take a node."""
+    found, todo = {start}, [start]
+    while todo:
+        node = todo.pop()
+        for image in images:
+            if image[node] not in found:
+                found.add(image[node])
+                todo.append(image[node])
+    return found
+
+
+def log10_actions(graph: networkx.MultiDiGraph) -> float:
+    """log10 of the number of ways in which automorphisms of the topology of a network move its entries."""
+    return log10_automorphisms(coloured(graph)) - log10_automorphisms(coloured(graph, addresses=True))
