@@ -214,22 +214,26 @@ class GatedLinear(nn.Module):
 
 
 def mlp() -> Case:
+    """Hidden layers of 8 and 6."""
     net = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 2))
     return net, (torch.zeros(1, 4),), log_factorial(8) + log_factorial(6)
 
 
 def cnn_flatten() -> Case:
+    """Channels 4 and 6, the latter with the pixels behind the flatten, and the hidden 5."""
     features = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.ReLU(), nn.MaxPool2d(2)]
     net = nn.Sequential(*features, nn.Flatten(), nn.Linear(24, 5), nn.GELU(), nn.Linear(5, 3))
     return net, image(1), log_factorial(4) + log_factorial(6) + log_factorial(5)
 
 
 def resnet() -> Case:
+    """In each stage the stream and the hidden channels: 3, 4, 5."""
     order = sum(2 * log_factorial(n) for n in (3, 4, 5))
     return ResNet(1, (3, 4, 5)), image(3, 8), order
 
 
 def grouped_groupnorm() -> Case:
+    """Four groups, and inside each 3 channels before and 2 behind the grouped convolution."""
     net = nn.Sequential(nn.Conv2d(3, 12, 3), nn.GroupNorm(4, 12), nn.ReLU(), nn.Conv2d(12, 8, 3, groups=4), nn.ReLU())
     net.append(nn.Conv2d(8, 5, 1))
     return net, image(), log_factorial(4) + 4 * log_factorial(3) + 4 * log_factorial(2)
@@ -250,72 +254,88 @@ def grouped_input() -> Case:
 
 
 def depthwise() -> Case:
+    """8 channels; 5 channels, each with 2 behind it."""
     net = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=8), nn.BatchNorm2d(8))
     net += nn.Sequential(nn.Conv2d(8, 5, 1), nn.ReLU6(), nn.Conv2d(5, 10, 3, groups=5), nn.Conv2d(10, 4, 1))
     return net, image(), log_factorial(8) + log_factorial(5) + 5 * log_factorial(2)
 
 
 def dense_block() -> Case:
+    """Channels 4, 5, 6, side by side."""
     return DenseBlock(), image(), log_factorial(4) + log_factorial(5) + log_factorial(6)
 
 
 def two_heads() -> Case:
+    """Channels 4 and 6."""
     return TwoHeads(), image(3, 8, 2), log_factorial(4) + log_factorial(6)
 
 
 def siamese() -> Case:
+    """The 5 on both sides of the middle layer, which is used again and again."""
     return Siamese(), (torch.zeros(1, 4), torch.zeros(1, 4)), log_factorial(5)
 
 
 def squeeze_excite() -> Case:
+    """Channels 6 and the 4 of the gate."""
     return SqueezeExcite(), image(), log_factorial(6) + log_factorial(4)
 
 
 def mixer() -> Case:
+    """The tokens' hidden 7 and the 6 features."""
     return Mixer(), (torch.zeros(1, 9, 4),), log_factorial(7) + log_factorial(6)
 
 
 def unflatten() -> Case:
+    """Channels 6."""
     return Unflatten(), (torch.zeros(2, 4),), log_factorial(6)
 
 
 def unknown() -> Case:
+    """The hidden 6; the 5 before the cumulative sum stay."""
     return Unknown(), (torch.zeros(1, 4),), log_factorial(6)
 
 
 def tied() -> Case:
+    """The 5 on both sides of the shared weight."""
     return Tied(), (torch.zeros(1, 3),), log_factorial(5)
 
 
 def pre_activation() -> Case:
+    """The stream of 6."""
     return PreActivation(), (torch.zeros(1, 4),), log_factorial(6)
 
 
 def conv1d() -> Case:
+    """Channels 5 and 4."""
     net = nn.Sequential(nn.Conv1d(2, 5, 3), nn.InstanceNorm1d(5, affine=True), nn.ELU(), nn.Conv1d(5, 4, 3))
     net += nn.Sequential(nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(16, 2))
     return net, (torch.zeros(1, 2, 8),), log_factorial(5) + log_factorial(4)
 
 
 def conv3d() -> Case:
+    """Channels 5."""
     net = nn.Sequential(nn.Conv3d(1, 5, 3, padding="same"), nn.BatchNorm3d(5), nn.SiLU(), nn.AdaptiveAvgPool3d(1))
     net += nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(5, 2))
     return net, (torch.zeros(1, 1, 4, 4, 4),), log_factorial(5)
 
 
 def scalars() -> Case:
+    """The hidden 6."""
     return Scalars(), (torch.zeros(2, 4),), log_factorial(6)
 
 
 def shuffle() -> Case:
+    """The two groups of the convolution, and 4 channels before and behind in each."""
     return Shuffle(), image(3, 4), log_factorial(2) + 4 * log_factorial(4)
 
 
 def option_a() -> Case:
+    """Channels 4, in the middle of the next layer, and 2 more on either side of them."""
     return OptionA(), image(), log_factorial(4) + 2 * log_factorial(2)
 
 
 def gated_linear() -> Case:
+    """The gated 6, on both halves of their layer."""
     return GatedLinear(), (torch.zeros(1, 4),), log_factorial(6)
 
 
