@@ -275,6 +275,10 @@ class Layout:
         address = address.expand((*sizes, *address.shape[len(nodes) :]))
         return address, self._tap_position([coordinates[i] for i in taps], slot.dims)
 
+    def addresses(self, slot: Slot) -> Tensor:
+        """Address of every entry of a slot."""
+        return self._addresses(slot, self.slot_pieces(slot))
+
     def _addresses(self, slot: Slot, combination: Sequence[Piece]) -> Tensor:
         view = self.view(slot)
         address = torch.full((), self._parameters[slot.parameter][1] + view.offset, dtype=torch.long)

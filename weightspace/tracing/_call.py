@@ -34,6 +34,7 @@ class Call:
         self.solver = solver
         self.number = 0
         self.record: Record | None = None
+        self.records: list[Record] = []
         self._output = Value(-1, [])
 
     def __getitem__(self, name: str) -> Any:
@@ -99,6 +100,77 @@ class Call:
         """Leave the record of an operation whose axes are known but whose parts are tied through one node."""
         self.record = Record("hub", op, self.output, attributes=attributes, inputs=tuple(inputs), edge_type="other")
         return list(axes)
+
+    def emit(self, kind: str, op: str, *, axes: Sequence[Axis], **record: Any) -> Value:
+        """Leave the record of a step, for operations that consist of several; its result.
+
+        A rule that leaves such records returns its results as a list of values.
+        """
+        value = Value(-1, list(axes))
+        self.records.append(Record(kind, op, value, **record))
+        return value
+
+    def contract(
+        self,
+        op: str,
+        operands: Sequence[Value],
+        letters: Sequence[str],
+        *,
+        types: Sequence[str] = (),
+        **attributes: Any,
+    ) -> Value:
+        """Leave the record of a sum over products, in einsum's notation; its result.
+
+        Args:
+            op: name of the operation.
+            operands: the factors.
+            letters: one text for each operand, one letter for each of its dimensions, and then the result's.
+            types: an edge type for each operand, by default their argument position tells them apart.
+            attributes: what else the operation is told (a scale).
+        """
+        found: dict[str, Axis] = {}
+        texts = []
+        sizes = {
+            letter: max(
+                self.solver.size(axis)
+                for v, t in zip(operands, letters, strict=False)
+                for axis, a in zip(v.axes, t, strict=True)
+                if a == letter
+            )
+            for letter in set("".join(letters[:-1]))
+        }
+        for value, text in zip(operands, letters, strict=False):
+            mine = ""
+            for axis, letter in zip(value.axes, text, strict=True):
+                stretched = self.solver.size(axis) != sizes[letter]
+                mine += "_" if stretched else letter
+                if not stretched and letter in found:
+                    self.unify(found[letter], axis)
+                elif not stretched:
+                    found[letter] = axis
+            texts.append(mine)
+        for value, text in zip(operands, texts, strict=True):
+            if value.parameter is not None:
+                self._let_depend(text, letters[-1], found)
+        axes = [found[letter] for letter in letters[-1]]
+        types = tuple(types) or ("multiply",) * len(operands)
+        return self.emit(
+            "contract",
+            op,
+            axes=axes,
+            inputs=tuple(operands),
+            letters=(*texts, letters[-1]),
+            types=types,
+            attributes=attributes,
+        )
+
+    def _let_depend(self, text: str, out: str, found: dict[str, Axis]) -> None:
+        """Later dimensions of a parameter may be permuted otherwise for each coordinate of earlier ones."""
+        order = [letter for letter in (*out, *text) if letter in text and letter != "_"]
+        order = list(dict.fromkeys(order))
+        for number, letter in enumerate(order):
+            for base in order[:number]:
+                self.solver.depend(found[letter], found[base])
 
     def constant(self, axes: Sequence[Axis], label: str) -> Value:
         """A tensor of one value everywhere, e.g. the zeros that padding adds."""

@@ -87,6 +87,17 @@ def named_arguments(node: torch.fx.Node) -> dict[str, Any]:
     return found
 
 
+def live_nodes(program: torch.export.ExportedProgram) -> set[torch.fx.Node]:
+    """Operations whose results reach an output, and those that write into their arguments."""
+    live: set[torch.fx.Node] = set()
+    for node in reversed(program.graph.nodes):
+        schema = getattr(node.target, "_schema", None)
+        writes = schema is not None and schema.is_mutable
+        if node.op == "output" or writes or any(user in live for user in node.users):
+            live.add(node)
+    return live
+
+
 def module_path(node: torch.fx.Node) -> str:
     """Path of the module that made the call."""
     stack = node.meta.get("nn_module_stack") or {}

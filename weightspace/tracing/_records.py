@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from weightspace.axes import Axis
 
 
@@ -22,6 +24,12 @@ class Value:
         label: for inputs their number, for constants a digest of their content.
         call: number of the exported operation that made it, or -1 - k for input k.
         operation: name of that operation.
+        content: of a constant.
+        seen: of a parameter or a view of it, a tensor without memory that shares the parameter's storage.
+        offset, strides: of the entries that a parameter's value consists of.
+        parts: where runs along a dimension have axes of their own: the dimension and (start, size, value) of each.
+        derived: of a weight that is computed from parameters, how; it takes part as a tensor only where it has to.
+        is_made: whether it does.
     """
 
     number: int
@@ -31,6 +39,27 @@ class Value:
     label: str = ""
     call: int | None = None
     operation: str = ""
+    content: Tensor | None = None
+    seen: Tensor | None = None
+    offset: int = 0
+    strides: tuple[int, ...] = ()
+    parts: "tuple[int, list[tuple[int, int, Value]]] | None" = None
+    derived: "Derived | None" = None
+    is_made: bool = False
+
+    @property
+    def place(self) -> tuple[str | None, int, tuple[int, ...]]:
+        """Which entries of which parameter it consists of."""
+        return self.parameter, self.offset, self.strides
+
+
+@dataclass(frozen=True)
+class Derived:
+    """How a weight is computed: the operation, its attributes, and the values that it reads."""
+
+    op: str
+    attributes: Mapping[str, Any]
+    inputs: tuple[Value, ...]
 
 
 @dataclass
@@ -51,7 +80,8 @@ class Record:
     """One operation.
 
     Args:
-        kind: `"alias"` (a view: the same neurons), `"function"` (acts on each neuron alone), `"site"` (makes neurons
+        kind: `"contract"` (sums over products: each dimension of each input has a letter),
+            `"alias"` (a view: the same neurons), `"function"` (acts on each neuron alone), `"site"` (makes neurons
             of its own),
             `"reduce"` (dimensions disappear), `"hub"` (an operation whose structure is not known).
         op: name in our vocabulary.
@@ -62,6 +92,10 @@ class Record:
         uses: parameters on edges and nodes.
         source: the value that edge parameters are contracted with, and its dimension.
         dim: the output's dimension that the operation is about (features, concatenated dimension).
+        letters: for `"contract"` a text for each input, one letter per dimension, and then the output's; a dimension of
+            size 1 that is stretched has `"_"`.
+        types: for `"contract"` an edge type for each input.
+        carry: for `"function"` the input's dimension that each output dimension is, None for new ones.
         scope: dimensions of the output over which the operation normalises, and the axis that tells the groups apart.
     """
 
@@ -75,4 +109,7 @@ class Record:
     source: tuple[Value, int] | None = None
     dim: int | None = None
     scope: tuple[tuple[int, ...], Axis] | None = None
+    letters: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    carry: tuple[int | None, ...] | None = None
     where: str = ""

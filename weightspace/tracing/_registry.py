@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from weightspace.axes import Axis
     from weightspace.tracing._call import Call
+    from weightspace.tracing._records import Value
 
-Rule = Callable[["Call"], "list[Axis] | None"]
+Rule = Callable[["Call"], "list[Axis] | list[Value] | None"]
 _RULES: dict[str, Rule] = {}
 
 

@@ -19,7 +19,7 @@ class State:
     dims: list[tuple[int, ...] | None]
     loose: tuple[int, ...] = ()
     functions: str = ""
-    is_input: bool = False
+    kind: str = "view"
     owned: set[int] = field(default_factory=set)
 
 
@@ -56,6 +56,15 @@ class SiteBook:
             ]
             keys.append((*dict.fromkeys(bases), *names))
         return keys
+
+    def with_bases(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Neuron atoms, each once, a fibre behind its bases."""
+        found: dict[str, None] = {}
+        for name in names:
+            if self._spec(name).neuron:
+                bases = [base for base in self._spec(name).over if self._spec(base).neuron]
+                found.update(dict.fromkeys((*bases, name)))
+        return tuple(found)
 
     def has_neurons(self, axis: Axis) -> bool:
         """Whether any element of an axis is a neuron of its own."""

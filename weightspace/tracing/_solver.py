@@ -8,7 +8,7 @@ reason: the group can only become too small, never wrong.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from weightspace.axes import FREE, UNIT, Atom, AtomSpec, Axis, Product, Sum, Weave, atoms_of, axis_size
+from weightspace.axes import FREE, UNIT, Atom, AtomSpec, Axis, Case, Product, Sum, Weave, atoms_of, axis_size
 from weightspace.errors import TraceError
 
 FROZEN = "frozen"
@@ -65,6 +65,9 @@ class AxisSolver:
             return axis if bound is None else self.resolve(bound)
         if isinstance(axis, Sum):
             return _sum(self.resolve(term) for term in axis.terms)
+        if isinstance(axis, Case):
+            terms = tuple(self.resolve(term) for term in axis.terms)
+            return terms[0] if all(term == terms[0] for term in terms) else Case(terms)
         if isinstance(axis, Product):
             return self._product([self.resolve(factor) for factor in axis.factors])
         return self._weave([self.resolve(term) for term in axis.terms])
@@ -105,6 +108,13 @@ class AxisSolver:
                 found.add(base)
                 todo += self.over(base)
         return found
+
+    def depend(self, axis: Axis, base: Axis) -> None:
+        """The permutation of an axis may depend on coordinates along another, unless a tensor says otherwise."""
+        for name in self.atoms(axis):
+            for other in self.atoms(base):
+                if other != name and name not in self._bases(other) and other not in self._variables[name].over:
+                    self._variables[name].over = (*self.over(name), other)
 
     def keep_apart(self, axis: Axis, others: Iterable[Axis]) -> None:
         """The permutation of an axis must not depend on coordinates along `others`, whatever is unified later."""

@@ -1,0 +1,225 @@
+"""Planning sums over products (matmul, einsum, attention): parameters on edges, product nodes for the rest.
+
+A letter that is summed over becomes product nodes, one per coordinate, to which every factor is tied by an edge of
+its own type (query, key, value), and which are tied to the result. A parameter whose letters are neurons of the other
+factor or of the result lies on edges instead, between product nodes where it has more than two.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from weightspace.axes import Axis
+from weightspace.topology import Slot
+from weightspace.tracing._plan_site import count_use, place_block, shared_cell, tap_labels
+from weightspace.tracing._records import Record
+from weightspace.tracing._sites import State, combination_numbers, operation_text
+
+if TYPE_CHECKING:
+    from weightspace.tracing._planner import Planner
+
+
+def plan_contract(planner: "Planner", record: Record) -> None:
+    """Sites and blocks of a record of kind `"contract"`."""
+    weights = [k for k, value in enumerate(record.inputs) if value.parameter is not None]
+    if len(record.inputs) == 2 and len(weights) == 1 and _is_weight(record, weights[0]):
+        _Weighted(planner, record, weights[0]).plan()
+    else:
+        _plan_tensors(planner, record)
+
+
+def _is_weight(record: Record, weight: int) -> bool:
+    """Whether a factor is summed with the other one, and has no letter that both share with the result."""
+    mine, other, out = record.letters[weight], record.letters[1 - weight], record.letters[-1]
+    summed = [a for a in mine if a in other and a not in out]
+    return bool(summed) and all(a in other or a in out for a in mine if a != "_") and len(set(mine)) == len(mine)
+
+
+class _Weighted:
+    """A parameter times a tensor.
+
+    Args:
+        planner: of the graph.
+        record: of the operation.
+        weight: which of the two inputs the parameter is.
+    """
+
+    def __init__(self, planner: "Planner", record: Record, weight: int) -> None:
+        self.planner, self.record = planner, record
+        self.weight, self.tensor = record.inputs[weight], record.inputs[1 - weight]
+        self.mine, self.other, self.out = record.letters[weight], record.letters[1 - weight], record.letters[-1]
+        self.edge_type = record.types[weight] if record.types[weight] != "multiply" else "linear"
+        self.summed = [a for a in self.mine if a in self.other and a not in self.out]
+        self.targets = [a for a in self.out if a in self.mine]
+        self.text = operation_text(record.op, {})
+
+    def _axis(self, letter: str) -> Axis:
+        return self.planner.resolve(self.weight.axes[self.mine.index(letter)])
+
+    def plan(self) -> None:
+        """Source nodes, target nodes, the parameter's edges, the other factor's structural edges."""
+        planner, record = self.planner, self.record
+        axes = [planner.resolve(axis) for axis in record.output.axes]
+        state = State(axes, [None] * len(axes))
+        before = planner.state(self.tensor)
+        for dim, letter in enumerate(self.out):
+            if letter not in self.mine and letter in self.other:
+                mine = self.other.index(letter)
+                state.dims[dim] = before.dims[mine] if before.axes[mine] == axes[dim] else None
+        sources = self._sources()
+        shared = self._shared(sources)
+        targets = shared or self._new_targets()
+        self._settle(state, targets, new=shared is None)
+        planner.states[record.output.number] = state
+        if shared is not None:
+            count_use(planner, self.weight, list(sources.values()))
+        else:
+            self._place(sources, targets)
+            self._tie(targets)
+
+    def _pieces(self, letters: Sequence[str]) -> list[tuple[int, ...]]:
+        return list(product(*(range(len(self.planner.book.pieces_of(self._axis(a)))) for a in letters)))
+
+    def _atoms(self, letters: Sequence[str], choice: Sequence[int]) -> tuple[str, ...]:
+        book = self.planner.book
+        names = [name for a, k in zip(letters, choice, strict=True) for name in book.keys(self._axis(a))[k]]
+        return tuple(dict.fromkeys(names))
+
+    def _sources(self) -> dict[tuple[int, ...], int]:
+        """A site for each choice of pieces of the letters that are summed over."""
+        planner = self.planner
+        if len(self.summed) == 1:
+            found = planner.sites_at(self.tensor, self.other.index(self.summed[0]))
+            return {(k,): site for k, site in enumerate(found)}
+        sources, before = {}, planner.state(self.tensor)
+        known = [s for sites in before.dims for s in sites or ()] + list(before.loose)
+        for choice in self._pieces(self.summed):
+            atoms = self._atoms(self.summed, choice)
+            same = next((s for s in known if planner.sites[s].atoms == atoms), None)
+            if same is None:
+                same = planner.book.new_site("product", atoms)
+                for letter, k in zip(self.summed, choice, strict=True):
+                    site = planner.sites_at(self.tensor, self.other.index(letter))[k]
+                    planner.book.link(site, same, "product")
+            sources[choice] = same
+        return sources
+
+    def _shared(self, sources: dict[tuple[int, ...], int]) -> dict[tuple[int, ...], int] | None:
+        if len(self.targets) != 1:
+            return None
+        keys = tuple(self.planner.sites[s].atoms for s in sources.values())
+        dim = self.out.index(self.targets[0])
+        key = (self.record.op, self.weight.place, keys, self._axis(self.targets[0]), tuple(self.record.letters))
+        found = shared_cell(self.planner, self.record, key, dim)
+        return None if found is None else {(k,): site for k, site in enumerate(found)}
+
+    def _new_targets(self) -> dict[tuple[int, ...], int]:
+        new = self.planner.book.new_site
+        return {choice: new(self.text, self._atoms(self.targets, choice)) for choice in self._pieces(self.targets)}
+
+    def _settle(self, state: State, targets: dict[tuple[int, ...], int], *, new: bool) -> None:
+        """Which of the result's dimensions the target sites are; product nodes of several have none."""
+        book, left = self.planner.book, dict.fromkeys(targets.values())
+        for letter in self.targets:
+            dim = self.out.index(letter)
+            keys = book.keys(state.axes[dim])
+            found = [next((s for s in left if self.planner.sites[s].atoms == key), None) for key in keys]
+            if len(self.targets) == 1:
+                found = list(targets.values())
+            if keys and all(site is not None for site in found):
+                state.dims[dim] = tuple(site for site in found if site is not None)
+                for site in state.dims[dim] or ():
+                    left.pop(site, None)
+        state.loose = tuple(left)
+        state.owned = set(targets.values()) if new else set()
+
+    def _place(self, sources: dict[tuple[int, ...], int], targets: dict[tuple[int, ...], int]) -> None:
+        planner = self.planner
+        sides = {a: "source" if a in self.summed else "target" if a in self.targets else "tap" for a in self.mine}
+        dims = tuple(sides[a] for a in self.mine)
+        view = planner.view_of(self.weight)
+        parts = [planner.book.pieces_of(planner.resolve(axis)) for axis in self.weight.axes]
+        for number, choice in enumerate(combination_numbers(parts)):
+            at = dict(zip(self.mine, choice, strict=True))
+            chosen = [part[k] for part, k in zip(parts, choice, strict=True)]
+            attributes: dict[str, Any] = {**self.record.attributes, **tap_labels(planner, dims, chosen)}
+            place_block(
+                planner,
+                Slot(self.weight.parameter or "", number, "weight", dims, view),
+                source=sources[tuple(at[a] for a in self.summed)],
+                target=targets[tuple(at[a] for a in self.targets)],
+                edge_type=self.edge_type,
+                attributes=attributes,
+            )
+
+    def _tie(self, targets: dict[tuple[int, ...], int]) -> None:
+        """What the other factor brings along besides its summed dimensions."""
+        planner, before = self.planner, self.planner.state(self.tensor)
+        used = {self.other.index(a) for a in self.summed}
+        carried = {d for d, a in enumerate(self.other) if a not in self.mine and a in self.out}
+        for dim, sites in enumerate(before.dims):
+            if dim not in used and dim not in carried:
+                _link_all(planner, sites or (), list(targets.values()), "multiply")
+        for site in before.loose:
+            _link_all(planner, (site,), list(targets.values()), "multiply")
+
+
+def _link_all(planner: "Planner", sources: Sequence[int], targets: Sequence[int], edge_type: str, **more: Any) -> None:
+    for source in sources:
+        for target in planner.book.relatives(source, targets):
+            if source != target:
+                planner.book.link(source, target, edge_type, **more)
+
+
+def _plan_tensors(planner: "Planner", record: Record) -> None:
+    """Factors that are all tensors of the computation, or a parameter that is one here."""
+    book, out = planner.book, record.letters[-1]
+    axes = [planner.resolve(axis) for axis in record.output.axes]
+    text = operation_text(record.op, record.attributes)
+    state = State(axes, [None] * len(axes))
+    keys = [
+        book.keys(axis) if _has_nodes(planner, record, letter, axis) else []
+        for letter, axis in zip(out, axes, strict=True)
+    ]
+    for dim, mine in enumerate(keys):
+        inside = len(mine) == 1 and any(
+            len(theirs) == 1 and set(mine[0]) < set(theirs[0]) for d, theirs in enumerate(keys) if d != dim
+        )
+        if mine and not inside:
+            state.dims[dim] = tuple(book.new_site(text, key) for key in mine)
+            state.owned.update(state.dims[dim] or ())
+    if not any(state.dims):
+        state.loose = (book.new_site(text, ()),)
+        state.owned.update(state.loose)
+    planner.states[record.output.number] = state
+    _tie_factors(planner, record, state)
+
+
+def _has_nodes(planner: "Planner", record: Record, letter: str, axis: Axis) -> bool:
+    if planner.book.has_neurons(axis):
+        return True
+    places = [(v, t.index(letter)) for v, t in zip(record.inputs, record.letters, strict=False) if letter in t]
+    return any(planner.state(value).dims[dim] for value, dim in places)
+
+
+def _tie_factors(planner: "Planner", record: Record, state: State) -> None:
+    book, out = planner.book, record.letters[-1]
+    results = [site for sites in state.dims for site in sites or ()] or list(state.loose)
+    products: dict[str, tuple[int, ...]] = {}
+    for position, (value, text) in enumerate(zip(record.inputs, record.letters, strict=False)):
+        before = planner.state(value)
+        edge_type = record.types[position]
+        for dim, letter in enumerate(text):
+            if before.dims[dim] is None and (not book.has_neurons(before.axes[dim]) or before.loose):
+                continue
+            found = planner.sites_at(value, dim)
+            here = state.dims[out.index(letter)] if letter in out else products.get(letter)
+            if here is None and letter not in out and letter != "_":
+                here = products[letter] = tuple(book.new_site("product", planner.sites[s].atoms) for s in found)
+                for site in here:
+                    _link_all(planner, (site,), results, "reduce")
+            if here is not None and len(here) == len(found):
+                book.tie(found, here, edge_type, position)
+            else:
+                _link_all(planner, found, results, edge_type, argument=position)
+        _link_all(planner, before.loose, results, edge_type, argument=position)

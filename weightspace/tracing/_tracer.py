@@ -1,0 +1,339 @@
+"""The tracer: one pass over an exported graph, one rule per operation."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export.graph_signature import InputKind
+
+from weightspace.axes import Axis
+from weightspace.errors import TraceError, UnsupportedOperationError
+from weightspace.space import WeightSpace
+from weightspace.tracing._call import Call
+from weightspace.tracing._constants import can_fold, constant_axes, digest, expression, fold
+from weightspace.tracing._export import canonical_state, live_nodes, module_path, named_arguments
+from weightspace.tracing._finish import finish
+from weightspace.tracing._parameters import Parameters
+from weightspace.tracing._records import Record, Value
+from weightspace.tracing._registry import Rule, find_rule
+from weightspace.tracing._solver import AxisSolver
+
+KEEPS_WEIGHTS = ("aten.linear.", "aten.conv")
+
+
+class Tracer:
+    """One pass over an exported graph.
+
+    Args:
+        module: that was exported.
+        program: its graph.
+        on_unknown: `"freeze"` or `"raise"`.
+    """
+
+    def __init__(self, module: nn.Module, program: torch.export.ExportedProgram, on_unknown: str) -> None:
+        self._module = module
+        self._program = program
+        self._on_unknown = on_unknown
+        self._solver = AxisSolver()
+        self._values: list[Value] = []
+        self._records: list[Record] = []
+        self._of_node: dict[torch.fx.Node, Any] = {}
+        self._calls = 0
+        state, tied = canonical_state(module)
+        self._parameters = Parameters(state, tied, self._solver, self._add)
+
+    def run(self) -> WeightSpace:
+        """Trace, settle and plan."""
+        live = live_nodes(self._program)
+        self._placeholders()
+        outputs: list[Value] = []
+        for node in self._program.graph.nodes:
+            if node.op == "call_function":
+                if node in live:
+                    self._call(node, live)
+                self._calls += 1
+            elif node.op == "get_attr":
+                self._of_node[node] = None
+            elif node.op == "output":
+                outputs = self._outputs(node)
+        for value in outputs:
+            self._fix(value.axes, "output", "output")
+        self._fix_unread(outputs)
+        self._solver.settle_fibres([value.axes for value in self._values if value.parts is None])
+        return finish(
+            self._module, self._solver, self._parameters, records=self._records, outputs=outputs, values=self._values
+        )
+
+    # --- values
+
+    def _add(self, value: Value) -> Value:
+        if value.number < 0:
+            value.number = len(self._values)
+            self._values.append(value)
+        return value
+
+    def _new_value(self, axes: list[Axis], *, origin: str = "operation", label: str = "") -> Value:
+        return self._add(Value(-1, axes, origin=origin, label=label))
+
+    def _fix(self, axes: Iterable[Axis], kind: str, reason: str) -> None:
+        for axis in axes:
+            self._solver.freeze(axis, reason, kind=kind)
+
+    def _placeholders(self) -> None:
+        count = 0
+        constants = {**self._program.state_dict, **self._program.constants}
+        nodes = {node.name: node for node in self._program.graph.nodes if node.op == "placeholder"}
+        found: dict[str, list[torch.fx.Node]] = {}
+        for spec in self._program.graph_signature.input_specs:
+            node = nodes.get(getattr(spec.arg, "name", ""))
+            if node is None or not isinstance(node.meta.get("val"), Tensor):
+                continue
+            if spec.kind == InputKind.USER_INPUT:
+                self._of_node[node] = self._input(node.meta["val"].shape, count)
+                count += 1
+                continue
+            name = self._parameters.known(spec.target or "")
+            if name is not None:
+                found.setdefault(name, []).append(node)
+            else:
+                self._of_node[node] = self._constant(constants[spec.target or ""])
+        for name, mine in found.items():
+            value = self._parameters.read_by(name, mine)
+            self._of_node.update(dict.fromkeys(mine, value))
+
+    def _input(self, shape: Sequence[int], number: int) -> Value:
+        axes = [
+            self._solver.atom(size, kind="input", reason="input", label=f"i{number}.{d}")
+            for d, size in enumerate(shape)
+        ]
+        value = self._new_value(axes, origin="input", label=str(number))
+        value.call = -1 - number
+        return value
+
+    def _constant(self, tensor: Tensor, label: str = "") -> Value:
+        tensor = tensor.detach()
+        content = None if tensor.is_meta else tensor.cpu()
+        value = self._new_value(
+            constant_axes(tensor, self._solver), origin="constant", label=label or digest(tensor, content)
+        )
+        value.content = content
+        return value
+
+    def _outputs(self, node: torch.fx.Node) -> list[Value]:
+        wanted = set(self._program.graph_signature.user_outputs)
+        found = []
+        for part in torch.utils._pytree.tree_leaves(node.args):
+            if isinstance(part, torch.fx.Node) and part.name in wanted:
+                found += tensors_in(self._of_node.get(part))
+        return [self._whole(value) for value in found]
+
+    # --- operations
+
+    def _call(self, node: torch.fx.Node, live: set[torch.fx.Node]) -> None:
+        if getattr(node.target, "__name__", "") == "getitem":
+            arguments: Any = node.args
+            found: Any = self._of_node[arguments[0]]
+            self._of_node[node] = found[arguments[1]] if isinstance(found, (list, tuple)) else found
+            return
+        if self._pick(node) or self._fold(node):
+            return
+        result = node.meta.get("val")
+        rule = find_rule(node.target) if isinstance(node.target, torch._ops.OpOverload) else None
+        several = isinstance(result, (list, tuple))
+        results: list[Any] = list(result) if isinstance(result, (list, tuple)) else [result]
+        if rule is not None and results and all(isinstance(part, Tensor) for part in results):
+            used = _used_results(node, live, len(results)) if several else {0}
+            made = self._apply_all(rule, node, results, used)
+            if made is not None:
+                self._of_node[node] = made if several else made[0]
+                return
+        self._unknown(node, result)
+
+    def _pick(self, node: torch.fx.Node) -> bool:
+        """Slices of a value that consists of parts are those parts."""
+        first = self._of_node.get(node.args[0]) if node.args and isinstance(node.args[0], torch.fx.Node) else None
+        if not isinstance(first, Value) or first.parts is None:
+            return False
+        picked = self._parameters.pick(first, node, self._keep)
+        if picked is not None:
+            self._of_node[node] = picked
+        return picked is not None
+
+    def _fold(self, node: torch.fx.Node) -> bool:
+        """Operations on constants alone are carried out: masks, positions, rotary tables."""
+        arguments = tensors_in(self._arguments(node))
+        if not can_fold(node, arguments):
+            return False
+        found = fold(node, self._of_node)
+        if found is None:
+            return False
+        label = expression(node, self._of_node)
+        if isinstance(found, Tensor):
+            self._of_node[node] = self._constant(found, label)
+        else:
+            self._of_node[node] = [self._constant(part, f"{label}.{k}") for k, part in enumerate(found)]
+        return True
+
+    def _arguments(self, node: torch.fx.Node) -> Any:
+        return _map((node.args, node.kwargs), self._of_node)
+
+    def _apply_all(
+        self, rule: Rule, node: torch.fx.Node, results: list[Tensor], used: set[int]
+    ) -> list[Value | None] | None:
+        """Every result that is used; None where the rule cannot speak for the call."""
+        keeps = str(node.target).startswith(KEEPS_WEIGHTS)
+        for value in tensors_in(self._arguments(node)):
+            if value.derived is not None and not keeps:
+                self._materialise(value)
+        made: list[Value | None] = [None] * len(results)
+        for number, result in enumerate(results):
+            if number not in used or made[number] is not None:
+                continue
+            found = self._apply(rule, node, result, number)
+            if isinstance(found, list):
+                return list(found)
+            if found is None:
+                return None
+            made[number] = found
+        return made
+
+    def _apply(self, rule: Rule, node: torch.fx.Node, result: Tensor, number: int) -> Value | list[Value] | None:
+        """One result of an operation by its rule; None where the rule cannot speak for the call."""
+        named = {k: _each(_map(v, self._of_node), self._whole) for k, v in named_arguments(node).items()}
+        call = Call(str(node.target), module_path(node), arguments=named, shape=result.shape, solver=self._solver)
+        call.number = number
+        made = rule(call)
+        if made is None:
+            return None
+        for record in call.records:
+            self._keep(record, call.where)
+        values: list[Value] = [part for part in made if isinstance(part, Value)]
+        if values:
+            for value in values:
+                self._add(value)
+            if result is node.meta.get("val"):
+                values[0].call, values[0].operation = self._calls, call.target
+            return values
+        if call.record is None and call.output.derived is None:
+            return None
+        axes: list[Axis] = [axis for axis in made if not isinstance(axis, Value)]
+        self._check_sizes(call, axes, result)
+        call.output.axes = axes
+        if call.record is not None:
+            self._keep(call.record, call.where)
+            if call.record.kind == "alias":
+                self._parameters.follow(call.output, call.record, node)
+        self._add(call.output)
+        if result is node.meta.get("val"):
+            call.output.call, call.output.operation = self._calls, call.target
+        return call.output
+
+    def _check_sizes(self, call: Call, axes: list[Axis], result: Tensor) -> None:
+        sizes = tuple(self._solver.size(axis) for axis in axes)
+        if sizes != tuple(result.shape):
+            raise TraceError(
+                f"the rule for {call.target} returned axes of sizes {sizes}, the result has shape "
+                f"{tuple(result.shape)}; mend the rule"
+            )
+
+    def _keep(self, record: Record, where: str) -> None:
+        for value in record.inputs:
+            if value.derived is not None and value.number >= 0 and not value.is_made:
+                self._materialise(value)
+        for value in (*record.inputs, *([record.source[0]] if record.source else []), record.output):
+            self._add(value)
+        record.where = where
+        self._records.append(record)
+
+    def _materialise(self, value: Value) -> None:
+        """A weight that is computed from parameters takes part as a tensor of its own."""
+        if value.derived is not None and not value.is_made:
+            value.is_made = True
+            derived = value.derived
+            self._records.append(
+                Record("site", derived.op, value, derived.attributes, derived.inputs, edge_type="function")
+            )
+
+    def _whole(self, value: Any) -> Any:
+        """A value that consists of parts, as one tensor."""
+        if not isinstance(value, Value) or value.parts is None:
+            return value
+        return self._parameters.join(value, self._keep)
+
+    def _unknown(self, node: torch.fx.Node, result: Any) -> None:
+        """Freeze what an operation without a rule touches; aliases share their atoms, so they freeze with it."""
+        path, name = module_path(node), str(node.target)
+        touched = [self._whole(value) for value in tensors_in(self._arguments(node))]
+        for value in touched:
+            self._materialise(value)
+        if not touched and not _shapes(result):
+            self._of_node[node] = None
+            return
+        if self._on_unknown == "raise":
+            raise UnsupportedOperationError(
+                f"'{path}' calls {name}; no tracing rule fits. Its axes stay frozen with on_unknown=\"freeze\"; "
+                "write a rule with weightspace.tracing.rule"
+            )
+        reason = f"{name} at '{path}'" if path else name
+        for value in touched:
+            self._fix(value.axes, "frozen", reason)
+        made: list[Value] = []
+        for shape in _shapes(result):
+            value = self._new_value(
+                [self._solver.atom(size, kind="frozen", reason=reason, label=f"u.{d}") for d, size in enumerate(shape)]
+            )
+            plain = json.dumps(_plain((node.args, node.kwargs)), default=str)
+            attributes = {"operation": name, "arguments": plain, "result": len(made)}
+            self._records.append(Record("hub", "unknown", value, attributes, tuple(touched), "unknown", where=path))
+            made.append(value)
+        self._of_node[node] = made if isinstance(result, (list, tuple)) else next(iter(made), None)
+
+    def _fix_unread(self, outputs: Sequence[Value]) -> None:
+        """Axes of entries that no operation reads have no meaning that a permutation could keep."""
+        read = {id(value) for value in outputs}
+        for record in reversed(self._records):
+            if record.kind != "alias" or id(record.output) in read:
+                read |= {id(value) for value in (*record.inputs, *(use.value for use in record.uses))}
+        for value in self._parameters.values():
+            if id(value) not in read:
+                self._fix(value.axes, "unused", "no operation reads it")
+
+
+def _used_results(node: torch.fx.Node, live: set[torch.fx.Node], count: int) -> set[int]:
+    used: set[int] = set()
+    for user in node.users:
+        if user in live:
+            index = user.args[1] if getattr(user.target, "__name__", "") == "getitem" else None
+            used |= {index % count} if isinstance(index, int) else set(range(count))
+    return used
+
+
+def _map(value: Any, of_node: Mapping[torch.fx.Node, Any]) -> Any:
+    return torch.fx.node.map_arg(value, lambda node: of_node.get(node))
+
+
+def _each(value: Any, change: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_each(part, change) for part in value]
+    return change(value)
+
+
+def _plain(value: Any) -> Any:
+    return torch.fx.node.map_arg(value, lambda node: "*")
+
+
+def tensors_in(value: Any) -> list[Value]:
+    """Values in nested arguments."""
+    if isinstance(value, Value):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return [found for part in value for found in tensors_in(part)] if isinstance(value, (list, tuple)) else []
+
+
+def _shapes(result: Any) -> list[torch.Size]:
+    if isinstance(result, Tensor):
+        return [result.shape]
+    return [shape for part in result for shape in _shapes(part)] if isinstance(result, (list, tuple)) else []
