@@ -1,8 +1,8 @@
 """Every architecture of the tests, traced: the table of docs/architectures.md, and the signatures that tests compare.
 
 For each one: entries, neuron groups, the order of the group against its closed form, the size of the parameter graph,
-the time of a first trace without its check, and the error of the function under a random element of the group, in float64
-on random values of every floating entry (on the published weights for the ResNets, where the data are there).
+the time of a first trace without its check, and the error of the function under a random element of the group, in
+float64 on random values of every floating entry (on the published weights of the ResNets, where the data are there).
 
 Run:   python -m experiments.architectures                (needs WEIGHTSPACE_DATA for the published weights)
        python -m experiments.architectures --smoke        (three architectures, in seconds, no files)
