@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "trace": "weightspace.tracing",
+    "specify": "weightspace.tracing",
     "WeightSpace": "weightspace.space",
     "ParameterSpec": "weightspace.space",
     "NeuronGroup": "weightspace.space",
@@ -23,6 +24,7 @@ _LAZY = {
     "WeightspaceError": "weightspace.errors",
     "TraceError": "weightspace.errors",
     "UnsupportedOperationError": "weightspace.errors",
+    "SpecificationError": "weightspace.errors",
     "VerificationError": "weightspace.errors",
     "CanonicalizationError": "weightspace.errors",
     "StateDictError": "weightspace.errors",

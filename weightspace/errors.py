@@ -15,6 +15,10 @@ class UnsupportedOperationError(TraceError):
     """An operation has no tracing rule and `on_unknown="raise"` was asked for."""
 
 
+class SpecificationError(WeightspaceError):
+    """A weight space by hand, or a permutation specification, does not fit the parameters or contradicts itself."""
+
+
 class VerificationError(WeightspaceError):
     """A derived symmetry does not keep the function, or the check could not tell."""
 

@@ -16,6 +16,7 @@ from weightspace.errors import WeightspaceError
 from weightspace.graph import ParameterGraph
 from weightspace.group import EntryAction, GroupElement, PermutationGroup
 from weightspace.parameters import NeuronGroup, ParameterSpec
+from weightspace.permutation_spec import PermutationSpec, permutation_spec
 from weightspace.space_json import space_fields, space_text
 from weightspace.topology import BlockPlan, SitePlan
 
@@ -185,6 +186,14 @@ class WeightSpace:
         return self.layout.state_dict(graph, tied)
 
     # --- text
+
+    def to_permutation_spec(self) -> PermutationSpec:
+        """The group in the form of Git Re-Basin, lossy: a warning names what it cannot hold, which is left out whole.
+
+        Sums, products (heads, channels behind a flatten) and fibres cannot be written; a group that occurs in one is
+        fixed everywhere, so what is written is a symmetry still. `weightspace.tracing.from_permutation_spec` reads it.
+        """
+        return permutation_spec(self)
 
     def to_json(self) -> str:
         """The space as JSON text."""

@@ -15,6 +15,7 @@ LEVEL_0 = frozenset(
         "pretrained",
         "parameters",
         "space_json",
+        "permutation_spec",
     }
 )
 LEVEL_1 = {

@@ -9,7 +9,9 @@ from weightspace.tracing import (  # noqa: F401  (they register themselves)
     _rules_slice,
 )
 from weightspace.tracing._call import Call
+from weightspace.tracing._permutation_spec import from_permutation_spec
 from weightspace.tracing._registry import rule
+from weightspace.tracing._specification import specify
 from weightspace.tracing._trace import trace
 
-__all__ = ["Call", "rule", "trace"]
+__all__ = ["Call", "from_permutation_spec", "rule", "specify", "trace"]
