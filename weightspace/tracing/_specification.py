@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from weightspace.axes import Atom, AtomSpec, Axis, Product, atoms_of, axis_size, axis_text
+from weightspace.axes import Atom, AtomSpec, Axis, Product, Sum, atoms_of, axis_size, axis_text
 from weightspace.errors import SpecificationError
 from weightspace.parameters import ParameterSpec
 from weightspace.space import WeightSpace
@@ -97,19 +97,19 @@ def shapes_of(
             "by name"
         )
     shapes: dict[str, tuple[int, ...]] = {}
-    tied: dict[str, str] = {}
+    same: dict[str, str] = {}
     first: dict[int, str] = {}
     for name, value in parameters.items():
         if isinstance(value, Tensor):
             if id(value) in first:
-                tied[name] = first[id(value)]
+                same[name] = first[id(value)]
                 continue
             first[id(value)] = name
             if not value.is_floating_point():
                 continue
             value = value.shape
         shapes[name] = tuple(int(size) for size in value)
-    return shapes, tied, tuple(parameters)
+    return shapes, same, tuple(parameters)
 
 
 def _without_ties(
@@ -176,7 +176,7 @@ def _own_numbers(axis: Axis, where: str, specs: dict[str, AtomSpec]) -> Axis:
         return Atom(own)
     if isinstance(axis, Product):
         return Product(tuple(_own_numbers(factor, where, specs) for factor in axis.factors))
-    return type(axis)(tuple(_own_numbers(term, where, specs) for term in axis.terms))
+    return Sum(tuple(_own_numbers(term, where, specs) for term in axis.terms)) if isinstance(axis, Sum) else axis
 
 
 # --- sizes
