@@ -35,6 +35,7 @@ class WeightSpace:
         operations: the normalised description of the computation, a line each.
         keys: every key of the state_dict, in order.
         tied: keys that share another key's tensor -> that key.
+        symmetries: what the space was traced for: `"permutation"`, and on request `"sign"` and `"scale"`.
     """
 
     parameters: Mapping[str, ParameterSpec]
@@ -45,6 +46,7 @@ class WeightSpace:
     operations: tuple[str, ...]
     keys: tuple[str, ...]
     tied: Mapping[str, str] = field(default_factory=dict)
+    symmetries: tuple[str, ...] = ("permutation",)
 
     # --- symmetry
 
@@ -128,6 +130,31 @@ class WeightSpace:
         from weightspace.symmetry import canonicalize
 
         return canonicalize(self, state_dict, budget, return_element=return_element)
+
+    @cached_property
+    def scalings(self) -> Any:
+        """The `weightspace.symmetry.ScalingGroup` of positive scales and signs that the space was traced for."""
+        from weightspace.symmetry import ScalingGroup
+
+        return ScalingGroup(self)
+
+    @property
+    def scale_dim(self) -> int:
+        """Dimension of the group of positive scales that keep the function."""
+        return self.scalings.dimension("scale")
+
+    @property
+    def sign_rank(self) -> int:
+        """Rank of the group of sign changes that keep the function."""
+        return self.scalings.dimension("sign")
+
+    def random_scaling(self, generator: torch.Generator | None = None) -> Any:
+        """A random `weightspace.symmetry.Scaling`: a factor for each entry; together they keep the function."""
+        return self.scalings.random(generator)
+
+    def rescale(self, scaling: Any, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A new state_dict of the same function: every entry times its factor; differentiable."""
+        return self.scalings.rescale(scaling, state_dict)
 
     def verify(
         self,

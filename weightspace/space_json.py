@@ -28,6 +28,7 @@ def space_text(space: "WeightSpace") -> str:
         "operations": space.operations,
         "keys": space.keys,
         "tied": dict(space.tied),
+        "symmetries": space.symmetries,
     }
     return json.dumps(value)
 
@@ -62,6 +63,7 @@ def _fields(value: Mapping[str, Any]) -> dict[str, Any]:
         "operations": tuple(value["operations"]),
         "keys": tuple(value["keys"]),
         "tied": dict(value["tied"]),
+        "symmetries": tuple(value.get("symmetries", ["permutation"])),
     }
 
 

@@ -39,5 +39,5 @@ LEVEL_4 = {"bench": frozenset(), "demo": BELOW_DEMO, "cli": BELOW_DEMO | {"demo"
 ALLOWED = {room: LEVEL_0 - {room} for room in LEVEL_0} | {
     room: rooms | LEVEL_0 | {room} for level in (LEVEL_1, LEVEL_2, LEVEL_3, LEVEL_4) for room, rooms in level.items()
 }
-# `WeightSpace.verify` and `WeightSpace.canonicalize` forward upwards in one line: the only two such imports.
-UPWARD = {("space", "verify", "symmetry"), ("space", "canonicalize", "symmetry")}
+# `WeightSpace.verify`, `canonicalize` and `scalings` forward upwards in one line: the only such imports.
+UPWARD = {("space", name, "symmetry") for name in ("verify", "canonicalize", "scalings")}

@@ -8,7 +8,7 @@ import torch
 
 from weightspace.group import GroupElement
 from weightspace.symmetry._entries import EntryBlock, Ints
-from weightspace.symmetry._refinement import Colours, count, dense, rank_rows
+from weightspace.symmetry._refinement import Colours, dense, rank_rows
 
 if TYPE_CHECKING:
     from weightspace.space import WeightSpace

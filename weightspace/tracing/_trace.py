@@ -1,6 +1,7 @@
 """`trace`: options, the cache, the tracer, verification."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ def trace(
         module: any `torch.nn.Module`; its mode and weights are left as they are.
         *example_inputs: as for a call of the module; only shapes and dtypes matter.
         example_kwargs: keyword arguments of that call.
-        symmetries: only `{"permutation"}` today.
+        symmetries: `"permutation"`, and on request `"sign"` and `"scale"` (see docs/symmetry.md).
         verify: check the group in float64 on random weights (a few forward passes).
         on_unknown: `"freeze"`, or `"raise"` at the first operation without a rule.
         max_edges: refuse graphs with more edges.
@@ -58,7 +59,8 @@ def trace(
     _check_options(module, symmetries, on_unknown)
 
     def make() -> WeightSpace:
-        return _trace_anew(module, example_inputs, example_kwargs, on_unknown=on_unknown, max_edges=max_edges)
+        space = _trace_anew(module, example_inputs, example_kwargs, on_unknown=on_unknown, max_edges=max_edges)
+        return replace(space, symmetries=tuple(sorted(symmetries)))
 
     def check(space: WeightSpace) -> None:
         space.verify(module, *example_inputs, example_kwargs=example_kwargs)
@@ -92,8 +94,11 @@ def _check_options(module: nn.Module, symmetries: Iterable[str], on_unknown: str
             f"trace: found {type(module).__name__}, wanted a torch.nn.Module; hand in the module itself, not "
             f"its state_dict or class"
         )
-    if set(symmetries) != {"permutation"}:
-        raise ConfigurationError(f"trace: symmetries={sorted(symmetries)} is not supported; wanted {{'permutation'}}")
+    if not {"permutation"} <= set(symmetries) <= {"permutation", "scale", "sign"}:
+        raise ConfigurationError(
+            f"trace: symmetries={sorted(symmetries)} is not supported; wanted {{'permutation'}}, with 'sign' and 'scale' "
+            f"where they are asked for"
+        )
     if on_unknown not in ("freeze", "raise"):
         raise ConfigurationError(f"trace: on_unknown={on_unknown!r} is not known; wanted 'freeze' or 'raise'")
 
