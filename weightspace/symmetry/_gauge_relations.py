@@ -5,9 +5,9 @@ before the functions of its site act. An entry on an edge is multiplied by its t
 source's. Whatever is not known allows no factor in what it reads and makes none in what it gives: the group can be too
 small, never wrong.
 
-Sources: H. Sourek et al., arXiv:1506.02617 (path normalisation, the rescaling symmetry of ReLU networks); A. M. Chen,
-H. Lu and R. Hecht-Nielsen, "On the geometry of feedforward neural network error surfaces", 1993 (signs of tanh
-networks). Deviation: the rules below also know norms, products and shared weights.
+Sources: B. Neyshabur, R. Salakhutdinov and N. Srebro, "Path-SGD", 2015, arXiv:1506.02617 (the rescaling of ReLU
+networks); A. M. Chen, H. Lu and R. Hecht-Nielsen, "On the geometry of feedforward neural network error surfaces", 1993
+(signs of tanh networks). Deviation: the rules here also know norms, products and shared weights.
 """
 
 from collections.abc import Callable

@@ -87,7 +87,9 @@ def _merge(equations: Equations, modulus: int) -> tuple[Ints, list[Row]]:
         (unknowns, coefficients % modulus if modulus else coefficients) for unknowns, coefficients in equations.terms
     ]
     while True:
-        pairs, rows, keys = [], [], set()
+        pairs: list[Ints] = []
+        rows: list[Row] = []
+        keys: set[tuple[tuple[int, Fraction], ...]] = set()
         for unknowns, coefficients in blocks:
             width = unknowns.shape[1]
             found = np.concatenate([parts[unknowns], coefficients], axis=1)

@@ -45,8 +45,8 @@ class Scaling:
 class ScalingGroup:
     """The scales and signs of a weight space, as far as it was traced for them.
 
-    A positive scale may move through functions that are positively homogeneous, a sign through odd ones; norms, products
-    and shared weights tie them together. See `GaugeRelations` for the rules.
+    A positive scale may move through functions that are positively homogeneous, a sign through odd ones; norms,
+    products and shared weights tie them together. See `GaugeRelations` for the rules.
 
     Args:
         space: of the networks; its `symmetries` say which of the two groups it has.
@@ -81,8 +81,8 @@ class ScalingGroup:
         if wanted not in self._space.symmetries:
             name = {"scale": "scale_dim", "sign": "sign_rank"}[wanted]
             raise WeightspaceError(
-                f"{name}: the space was traced with symmetries={sorted(self._space.symmetries)}, wanted {wanted!r} among "
-                f"them; trace(module, ..., symmetries={{'permutation', {wanted!r}}})"
+                f"{name}: the space was traced with symmetries={sorted(self._space.symmetries)}, wanted {wanted!r} "
+                f"among them; trace(module, ..., symmetries={{'permutation', {wanted!r}}})"
             )
         relations, modulus = self.relations, 2 if wanted == "sign" else 0
         equations = (relations.sign if modulus else relations.scale).copy()

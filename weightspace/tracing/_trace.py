@@ -96,8 +96,8 @@ def _check_options(module: nn.Module, symmetries: Iterable[str], on_unknown: str
         )
     if not {"permutation"} <= set(symmetries) <= {"permutation", "scale", "sign"}:
         raise ConfigurationError(
-            f"trace: symmetries={sorted(symmetries)} is not supported; wanted {{'permutation'}}, with 'sign' and 'scale' "
-            f"where they are asked for"
+            f"trace: symmetries={sorted(symmetries)} is not supported; wanted {{'permutation'}}, with 'sign' and "
+            f"'scale' where they are asked for"
         )
     if on_unknown not in ("freeze", "raise"):
         raise ConfigurationError(f"trace: on_unknown={on_unknown!r} is not known; wanted 'freeze' or 'raise'")
