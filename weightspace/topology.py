@@ -194,31 +194,38 @@ class Layout:
                 index = index * sizes[dim] + torch.arange(sizes[dim]).reshape(shape)
         return index.expand(tuple(sizes)).reshape(-1).clone() if sizes else index.reshape(1)
 
-    def block(self, plan: BlockPlan, sites: Sequence[SitePlan]) -> EdgeTensors:
-        """Edges between two sites, sorted by target, then source."""
+    def block(self, plan: BlockPlan, sites: Sequence[SitePlan], rows: range | None = None) -> EdgeTensors:
+        """Edges between two sites, sorted by target, then source.
+
+        Args:
+            plan: of the block.
+            sites: of the graph.
+            rows: only edges to targets with these values of the first coordinate; all by default.
+        """
         source, target = sites[plan.source].atoms, sites[plan.target].atoms
+        rows = None if not target else rows or range(self.size_of(target[0]))
         if plan.slot is None:
             names = list(dict.fromkeys([*target, *source]))
             grid = {name: number for number, name in enumerate(names)}
             sizes = [self.size_of(name) for name in names]
-            rows = [
-                _node_numbers([grid[n] for n in atoms], [self.size_of(n) for n in atoms], sizes)
+            ends = [
+                _node_numbers([grid[n] for n in atoms], [self.size_of(n) for n in atoms], sizes, rows)
                 for atoms in (source, target)
             ]
-            edge_index = torch.stack([row.reshape(-1) for row in rows])
+            edge_index = torch.stack([end.reshape(-1) for end in ends])
             return EdgeTensors(
                 edge_index, torch.zeros(edge_index.shape[1], 0, dtype=torch.long), torch.zeros(0, TAP_FEATURES)
             )
-        address, position = self._slot(plan.slot, [target, source])
+        address, position = self._slot(plan.slot, [target, source], rows)
         shared = self._shared(plan.slot, [target, source])
         own = [k for k, same in enumerate(shared) if same is None]
         sizes = [self.size_of(n) for n in (*target, *(source[k] for k in own))]
         dims = [len(target) + own.index(k) if same is None else same for k, same in enumerate(shared)]
-        rows = [
-            _node_numbers(dims, [self.size_of(n) for n in source], sizes),
-            _node_numbers(range(len(target)), sizes[: len(target)], sizes),
+        ends = [
+            _node_numbers(dims, [self.size_of(n) for n in source], sizes, rows),
+            _node_numbers(range(len(target)), sizes[: len(target)], sizes, rows),
         ]
-        edge_index = torch.stack([row.reshape(-1) for row in rows])
+        edge_index = torch.stack([end.reshape(-1) for end in ends])
         return EdgeTensors(edge_index, address.reshape(edge_index.shape[1], -1), position)
 
     def _coordinates(self, slot: Slot) -> tuple[list[_Coordinate], tuple[Piece, ...]]:
@@ -254,11 +261,12 @@ class Layout:
                 result.append(target.index(number) if number in target else None)
         return result
 
-    def _slot(self, slot: Slot, sites: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
+    def _slot(self, slot: Slot, sites: Sequence[Sequence[str]], rows: range | None = None) -> tuple[Tensor, Tensor]:
         """Addresses on the grid (target atoms, further source atoms, taps), and the taps' positions."""
         coordinates, combination = self._coordinates(slot)
-        address = self._addresses(slot, combination)
         assigned = self._assign(slot, sites)
+        first = assigned[0][0] if assigned[0] else None
+        address = self._addresses(slot, combination, {} if first is None or rows is None else {first: rows})
         shared = self._shared(slot, sites) if len(sites) == 2 else []
         nodes = list(zip(sites[0], assigned[0], strict=True))
         if len(sites) == 2:
@@ -272,6 +280,8 @@ class Layout:
             if number is None:
                 address = address.unsqueeze(dim)
         sizes = [self.size_of(name) for name, _ in nodes]
+        if rows is not None:
+            sizes[0] = len(rows)
         address = address.expand((*sizes, *address.shape[len(nodes) :]))
         return address, self._tap_position([coordinates[i] for i in taps], slot.dims)
 
@@ -279,11 +289,16 @@ class Layout:
         """Address of every entry of a slot."""
         return self._addresses(slot, self.slot_pieces(slot))
 
-    def _addresses(self, slot: Slot, combination: Sequence[Piece]) -> Tensor:
+    def _addresses(self, slot: Slot, combination: Sequence[Piece], only: Mapping[int, range] | None = None) -> Tensor:
+        """Addresses on the grid of the coordinates, of some of which only a range is wanted."""
         view = self.view(slot)
         address = torch.full((), self._parameters[slot.parameter][1] + view.offset, dtype=torch.long)
         for piece, stride in zip(combination, view.strides, strict=True):
-            address = address.reshape((*address.shape, *[1] * piece.positions.dim())) + piece.positions * stride
+            positions = piece.positions
+            for number, values in (only or {}).items():
+                if address.dim() <= number < address.dim() + positions.dim():
+                    positions = positions.narrow(number - address.dim(), values.start, len(values))
+            address = address.reshape((*address.shape, *[1] * positions.dim())) + positions * stride
         return address
 
     def _tap_position(self, taps: Sequence[_Coordinate], dims: Sequence[str]) -> Tensor:
@@ -321,11 +336,14 @@ def _unravel(number: int, sizes: Sequence[int]) -> list[int]:
     return found[::-1]
 
 
-def _node_numbers(dims: Sequence[int], node_sizes: Sequence[int], sizes: Sequence[int]) -> Tensor:
-    """Row-major node number on a grid of which some dimensions are the node's coordinates."""
+def _node_numbers(dims: Sequence[int], node_sizes: Sequence[int], sizes: Sequence[int], rows: range | None) -> Tensor:
+    """Row-major node number on a grid of which some dimensions are the node's coordinates; the first dimension may be
+    cut to rows.
+    """
     number = torch.zeros([1] * len(sizes), dtype=torch.long)
     for dim, size in zip(dims, node_sizes, strict=True):
+        values = torch.arange(size) if dim or rows is None else torch.arange(rows.start, rows.stop)
         shape = [1] * len(sizes)
-        shape[dim] = size
-        number = number * size + torch.arange(size).reshape(shape)
-    return number.expand(tuple(sizes))
+        shape[dim] = len(values)
+        number = number * size + values.reshape(shape)
+    return number.expand(tuple(sizes) if rows is None else (len(rows), *sizes[1:]))

@@ -128,7 +128,16 @@ def test_an_axis_with_itself(generator):
     state = {"w": torch.randn(3, 3), "b": torch.randn(3)}
     graph = space.to_graph(state)
     assert graph.num_nodes == 3 and graph.num_edges == 9
+    source, target = graph.blocks[0].edge_index
+    assert torch.equal(graph.blocks[0].edge_attr[:, 0], state["w"][target, source])
     assert torch.equal(space.to_state_dict(graph.relabel(generator))["w"], state["w"])
+
+
+def test_a_fibre_brings_its_base_along():
+    space = ws.specify({"q": (4, 3), "w": (2, 2)}, {"q": ("head*d", None), "w": ("head", "d")}, sizes={"head": 2})
+    assert space.log10_order == pytest.approx(log10(2 * 2**2))
+    assert [site.atoms for site in space.sites if "d" in site.atoms] == [("head", "d")]
+    assert space.to_graph({"q": torch.zeros(4, 3), "w": torch.zeros(2, 2)}).num_edges == 4 * 3 + 4 + 4
 
 
 def test_three_groups_meet_at_product_nodes(generator):
