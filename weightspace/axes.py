@@ -1,13 +1,13 @@
 """Symbolic axes: what a tensor dimension is made of.
 
 An axis is an atom, a product (row-major, as by `view`: heads and their features, groups, channels and the pixels
-behind a flatten), a sum (as by `cat`) or terms in turn (as by strided slices). An atom is free (permutable) or fixed
-with a reason, and may be a fibre `over` other atoms: then it carries an independent permutation for every value of
-their coordinates, and products with its base are acted on by a wreath product.
+behind a flatten), a sum (as by `cat`) or terms at given places (as by strided slices). An atom is free (permutable)
+or fixed with a reason, and may be a fibre `over` other atoms: then it carries an independent permutation for every
+value of their coordinates, and products with its base are acted on by a wreath product.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 from typing import Any
@@ -40,10 +40,11 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Weave:
-    """Terms in turn: element j of term i is at position j * (number of terms) + i (strided slices)."""
+class Spread:
+    """Terms at given positions (strided slices, padding on both sides): element j of term i is at `places[i][j]`."""
 
     terms: "tuple[Axis, ...]"
+    places: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Case:
     terms: "tuple[Axis, ...]"
 
 
-Axis = Atom | Product | Sum | Weave | Case
+Axis = Atom | Product | Sum | Spread | Case
 UNIT = Product(())
 
 
@@ -130,10 +131,10 @@ def pieces(axis: Axis, size_of: Callable[[str], int]) -> tuple[Piece, ...]:
             found += [Piece(piece.atoms, piece.positions + offset) for piece in pieces(term, size_of)]
             offset += axis_size(term, size_of)
         return tuple(found)
-    if isinstance(axis, Weave):
+    if isinstance(axis, Spread):
         return tuple(
-            Piece(piece.atoms, piece.positions * len(axis.terms) + number)
-            for number, term in enumerate(axis.terms)
+            Piece(piece.atoms, torch.tensor(places)[piece.positions])
+            for term, places in zip(axis.terms, axis.places, strict=True)
             for piece in pieces(term, size_of)
         )
     if isinstance(axis, Case):
@@ -161,7 +162,7 @@ def axis_text(axis: Axis) -> str:
     if isinstance(axis, Atom):
         return axis.name
     if not isinstance(axis, Product):
-        sign = {Sum: " + ", Weave: " ~ ", Case: " | "}[type(axis)]
+        sign = {Sum: " + ", Spread: " ~ ", Case: " | "}[type(axis)]
         return sign.join(f"({axis_text(t)})" if _is_list(t) else axis_text(t) for t in axis.terms)
     if not axis.factors:
         return "1"
@@ -169,18 +170,20 @@ def axis_text(axis: Axis) -> str:
 
 
 def _is_list(axis: Axis) -> bool:
-    return isinstance(axis, (Sum, Weave, Case))
+    return isinstance(axis, (Sum, Spread, Case))
 
 
-_SIGNS: dict[str, Callable[[tuple[Axis, ...]], Axis]] = {"*": Product, "+": Sum, "~": Weave, "|": Case}
+_SIGNS: dict[str, Callable[[tuple[Axis, ...]], Axis]] = {"*": Product, "+": Sum, "|": Case}
 
 
 def axis_to_json(axis: Axis) -> Any:
-    """Nested lists: an atom is its name, a product `["*", ...]`, a sum `["+", ...]`, terms in turn `["~", ...]`,
-    one axis for each part of a parameter `["|", ...]`.
+    """Nested lists: an atom is its name, a product `["*", ...]`, a sum `["+", ...]`, terms at places
+    `["~", places, ...]`, one axis for each part of a parameter `["|", ...]`.
     """
     if isinstance(axis, Atom):
         return axis.name
+    if isinstance(axis, Spread):
+        return ["~", [list(places) for places in axis.places], *map(axis_to_json, axis.terms)]
     sign = next(sign for sign, kind in _SIGNS.items() if kind is type(axis))
     return [sign, *map(axis_to_json, axis.factors if isinstance(axis, Product) else axis.terms)]
 
@@ -195,6 +198,8 @@ def axis_from_json(value: Any) -> Axis:
     if isinstance(value, str):
         return Atom(value)
     head, *rest = value
+    if head == "~":
+        return Spread(tuple(map(axis_from_json, rest[1:])), tuple(map(tuple, rest[0])))
     return _SIGNS[head](tuple(axis_from_json(part) for part in rest))
 
 
@@ -204,4 +209,4 @@ def rename(axis: Axis, names: Mapping[str, str]) -> Axis:
         return Atom(names[axis.name])
     if isinstance(axis, Product):
         return Product(tuple(rename(factor, names) for factor in axis.factors))
-    return type(axis)(tuple(rename(term, names) for term in axis.terms))
+    return replace(axis, terms=tuple(rename(term, names) for term in axis.terms))

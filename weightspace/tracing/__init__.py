@@ -1,9 +1,14 @@
 """From an `nn.Module` to its `WeightSpace`: export, the axis algebra, one file of rules per layer family."""
 
 from weightspace.tracing import (  # noqa: F401  (they register themselves)
+    _rules_attention,
     _rules_elementwise,
+    _rules_image,
+    _rules_index,
     _rules_linear,
     _rules_norm,
+    _rules_product,
+    _rules_recurrent,
     _rules_reduce,
     _rules_shape,
     _rules_slice,

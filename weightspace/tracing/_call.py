@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from weightspace.axes import Axis, Product
-from weightspace.tracing._records import Record, Use, Value
+from weightspace.tracing._records import Derived, Record, Use, Value
 from weightspace.tracing._solver import AxisSolver
 
 
@@ -22,6 +22,7 @@ class Call:
 
     Attributes:
         number: which of several results the rule is asked about; it is asked once for each.
+        used: which of several results anything reads.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Call:
         self.shape = tuple(shape)
         self.solver = solver
         self.number = 0
+        self.used: set[int] = {0}
         self.record: Record | None = None
         self.records: list[Record] = []
         self._output = Value(-1, [])
@@ -78,17 +80,39 @@ class Call:
             self.solver.atom(size, kind="spatial", reason=self.reason, label=f"p{k}") for k, size in enumerate(sizes)
         ]
 
-    def alias(self, axes: Sequence[Axis]) -> list[Axis]:
-        """Leave the record of a view: the neurons of the first argument, differently arranged."""
-        self.record = Record("alias", "alias", self.output, inputs=(self.input,))
+    def alias(
+        self,
+        axes: Sequence[Axis],
+        *,
+        op: str = "alias",
+        carry: Sequence[int | None] | None = None,
+        **attributes: Any,
+    ) -> list[Axis]:
+        """Leave the record of a view: the neurons of the first argument, differently arranged.
+
+        Args:
+            axes: of the result.
+            op: `"same"` for copies of the same numbers in the same places.
+            carry: the argument's dimension that each dimension of the result is, None for new ones.
+            attributes: of a slice its `dim`, `start`, `step`, and whether it `drops` the dimension.
+        """
+        fields: dict[str, Any] = {"attributes": attributes, "carry": None if carry is None else tuple(carry)}
+        self.record = Record("alias", op, self.output, inputs=(self.input,), **fields)
         return list(axes)
 
     def function(
-        self, op: str, *, of: Value | None = None, axes: Sequence[Axis] | None = None, **attributes: Any
+        self,
+        op: str,
+        *,
+        of: Value | None = None,
+        axes: Sequence[Axis] | None = None,
+        carry: Sequence[int | None] | None = None,
+        **attributes: Any,
     ) -> list[Axis]:
         """Leave the record of a function that acts on each neuron of the first argument (or of `of`) alone."""
         of = of or self.input
-        self.record = Record("function", op, self.output, attributes=attributes, inputs=(of,), edge_type="function")
+        fields: dict[str, Any] = {"edge_type": "function", "carry": None if carry is None else tuple(carry)}
+        self.record = Record("function", op, self.output, attributes=attributes, inputs=(of,), **fields)
         return list(of.axes if axes is None else axes)
 
     def site(self, op: str, *, axes: Sequence[Axis], **record: Any) -> list[Axis]:
@@ -99,6 +123,11 @@ class Call:
     def hub(self, op: str, *, axes: Sequence[Axis], inputs: Sequence[Value], **attributes: Any) -> list[Axis]:
         """Leave the record of an operation whose axes are known but whose parts are tied through one node."""
         self.record = Record("hub", op, self.output, attributes=attributes, inputs=tuple(inputs), edge_type="other")
+        return list(axes)
+
+    def derive(self, op: str, axes: Sequence[Axis], inputs: Sequence[Value], **attributes: Any) -> list[Axis]:
+        """Say that the result is a weight computed from parameters; it is a tensor only for those who need one."""
+        self.output.derived = Derived(op, attributes, tuple(inputs))
         return list(axes)
 
     def emit(self, kind: str, op: str, *, axes: Sequence[Axis], **record: Any) -> Value:

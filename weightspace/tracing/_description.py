@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from weightspace.axes import FREE, UNIT, Atom, AtomSpec, Axis, Product, atoms_of, axis_text, axis_to_json, rename
 from weightspace.space import ParameterSpec
@@ -70,7 +71,7 @@ def _without_batch(axis: Axis, specs: Mapping[str, AtomSpec], named: set[str]) -
         first = specs[axis.name].label.split("/")[0].endswith(".0") and axis.name not in named
         return UNIT if first else axis
     if not isinstance(axis, Product):
-        return type(axis)(tuple(_without_batch(term, specs, named) for term in axis.terms))
+        return replace(axis, terms=tuple(_without_batch(term, specs, named) for term in axis.terms))
     kept = [part for part in (_without_batch(f, specs, named) for f in axis.factors) if part != UNIT]
     return kept[0] if len(kept) == 1 else Product(tuple(kept))
 

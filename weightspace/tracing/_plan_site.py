@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from weightspace.axes import UNIT, Axis, Piece, atoms_of
+from weightspace.axes import UNIT, Axis, Piece, atoms_of, axis_size
 from weightspace.topology import BlockPlan, Slot
 from weightspace.tracing._records import Record, Use, Value
 from weightspace.tracing._sites import State, combination_numbers, operation_text
@@ -92,15 +92,19 @@ def _tie_inputs(planner: "Planner", record: Record, state: State, *, local: bool
     for position, value in enumerate(record.inputs):
         before = planner.state(value)
         mine_only: Sequence[int] = everything
+        targets: Sequence[int] | None
         edge_type = record.types[position] if record.types else record.edge_type
         for dim in range(rank):
-            mine, targets = dim - rank + len(before.axes), state.dims[dim]
+            mine = dim - rank + len(before.axes)
+            targets = state.dims[dim]
             if mine < 0 or targets is None or (local and dim != record.dim):
                 continue
             if record.op == "cat" and dim == record.dim:
-                count = len(book.pieces_of(before.axes[mine]))
-                mine_only = targets = targets[offset : offset + count]
-                offset += count
+                size = axis_size(before.axes[mine], lambda name: planner.spec(name).size)
+                places = record.places[position] if record.places else range(offset, offset + size)
+                offset += size
+                found = book.matching(before.axes[mine], places, state.axes[dim])
+                mine_only = targets = targets if found is None else [targets[k] for k in found]
             if before.dims[mine] is not None or not before.loose:
                 book.tie(planner.sites_at(value, mine), targets, edge_type, position)
         loose: list[tuple[int, Sequence[int]]] = [(site, mine_only) for site in before.loose]

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from weightspace.axes import AtomSpec, Axis, atoms_of
+from weightspace.axes import UNIT, AtomSpec, Axis, atoms_of, axis_size
 from weightspace.parameters import ParameterSpec
 from weightspace.topology import Activation, BlockPlan, SitePlan, Slot, View, contiguous_strides
 from weightspace.tracing._coverage import uncovered
@@ -51,7 +51,7 @@ class Planner:
         self._consumers.update(self._root_of(value) for value in outputs)
         steps = {
             "alias": self._alias, "function": self._function, "reduce": self._reduce, "hub": self._hub,
-            "site": lambda record: plan_site(self, record), "contract": lambda record: plan_contract(self, record),
+            "site": self._site, "contract": lambda record: plan_contract(self, record), "loop": self._loop,
         }  # fmt: skip
         for record in records:
             steps[record.kind](record)
@@ -152,15 +152,67 @@ class Planner:
         before = self.state(record.inputs[0])
         axes = [self.resolve(axis) for axis in record.output.axes]
         state = State(axes, [None] * len(axes), functions=before.functions, kind=before.kind, owned=before.owned)
-        left = [site for sites in before.dims for site in sites or ()]
+        dims = self._sliced(record, before)
+        rest = [site for sites in dims for site in sites or ()]
         for dim, axis in enumerate(axes):
-            keys = self.book.keys(axis)
-            found = [next((s for s in left if self.sites[s].atoms == key), None) for key in keys]
-            if all(site is not None for site in found) and any(keys):
-                state.dims[dim] = tuple(site for site in found if site is not None)
+            source = self._source_dim(record, before, dim, axis)
+            if source is not None and dims[source] is not None:
+                state.dims[dim] = dims[source]
+        taken = [site for sites in state.dims for site in sites or ()]
+        left = [site for site in rest if site not in taken]
+        for dim, axis in enumerate(axes):
+            keys = self.book.keys(axis) if state.dims[dim] is None else []
+            found: list[int] = []
+            for key in keys:
+                found += [s for s in left if self.sites[s].atoms == key and s not in found][:1]
+            if any(keys) and len(found) == len(keys):
+                state.dims[dim] = tuple(found)
                 left = [site for site in left if site not in found]
         state.loose = (*before.loose, *left)
         self.states[record.output.number] = state
+
+    def _source_dim(self, record: Record, before: State, dim: int, axis: Axis) -> int | None:
+        """The dimension of an alias's source that a dimension of it is."""
+        cut = record.attributes
+        if "start" in cut:
+            return dim + 1 if cut["drops"] and dim >= cut["dim"] else dim
+        if record.carry is not None:
+            return record.carry[dim]
+        same = [d for d, theirs in enumerate(before.axes) if theirs == axis and self.book.has_neurons(axis)]
+        return same[0] if len(same) == 1 else None
+
+    def _sliced(self, record: Record, before: State) -> list[tuple[int, ...] | None]:
+        """Sites of an alias's source, those of a sliced dimension cut down to what the slice takes."""
+        dims = list(before.dims)
+        cut = record.attributes
+        if "start" not in cut or dims[cut["dim"]] is None:
+            return dims
+        axis = UNIT if cut["drops"] else self.resolve(record.output.axes[cut["dim"]])
+        size = axis_size(axis, lambda name: self.spec(name).size)
+        places = range(cut["start"], cut["start"] + size * cut["step"], cut["step"])
+        found = self.book.matching(axis, places, before.axes[cut["dim"]])
+        mine = dims[cut["dim"]] or ()
+        if found is not None:
+            dims[cut["dim"]] = tuple(mine[k] for k in found)
+        return dims
+
+    def _site(self, record: Record) -> None:
+        """A site, or where nothing but data is normalised, a function."""
+        if record.scope is not None and not record.uses and record.dim is not None:
+            axis = self.resolve(record.output.axes[record.dim])
+            if not self.book.has_neurons(axis) and self.state(record.inputs[0]).dims[record.dim] is None:
+                self._function(record)
+                return
+        plan_site(self, record)
+
+    def _loop(self, record: Record) -> None:
+        """The first input's neurons feed those of the second: recurrence."""
+        after, before = record.inputs
+        for a, b in zip(
+            self.sites_at(after, len(after.axes) - 1), self.sites_at(before, len(before.axes) - 1), strict=True
+        ):
+            self.book.link(a, b, record.edge_type)
+        self.states[record.output.number] = self.state(after)
 
     def _function(self, record: Record) -> None:
         source = record.inputs[0]

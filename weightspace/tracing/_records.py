@@ -96,6 +96,7 @@ class Record:
             size 1 that is stretched has `"_"`.
         types: for `"contract"` an edge type for each input.
         carry: for `"function"` the input's dimension that each output dimension is, None for new ones.
+        places: for `"cat"` where each input's elements stand, one after the other by default.
         scope: dimensions of the output over which the operation normalises, and the axis that tells the groups apart.
     """
 
@@ -112,4 +113,5 @@ class Record:
     letters: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     carry: tuple[int | None, ...] | None = None
+    places: tuple[tuple[int, ...], ...] = ()
     where: str = ""

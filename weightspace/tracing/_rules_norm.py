@@ -51,6 +51,23 @@ def layer_norm(call: Call) -> list[Axis] | None:
     return call.site("layer_norm", axes=x.axes, attributes={"eps": call["eps"]}, uses=uses, **shared)
 
 
+@rule("aten.rms_norm.default")
+def rms_norm(call: Call) -> list[Axis] | None:
+    """Divides by the root of the mean square over the last dimensions (Zhang and Sennrich 2019)."""
+    x, weight = call["input"], call["weight"]
+    if not call.parameters_are(weight):
+        return None
+    first = len(x.axes) - len(call["normalized_shape"])
+    for mine, theirs in zip(weight.axes if weight else (), x.axes[first:], strict=False):
+        call.unify(mine, theirs)
+    dims = tuple(range(first, len(x.axes)))
+    call.solver.mark_neurons(x.axes[first])
+    labels = ("target", *["tap"] * (len(dims) - 1))
+    uses = (Use(weight, "norm_weight", labels),) if weight else ()
+    shared = {"inputs": (x,), "edge_type": "norm", "dim": first, "scope": (dims, UNIT)}
+    return call.site("rms_norm", axes=x.axes, attributes={"eps": call["eps"]}, uses=uses, **shared)
+
+
 @rule("aten.group_norm.default")
 def group_norm(call: Call) -> list[Axis] | None:
     """Normalises inside blocks of channels: blocks may be exchanged, and channels inside each block."""

@@ -1,61 +1,104 @@
-"""Rules: pooling, reductions over dimensions, softmax."""
+"""Rules: reductions over dimensions, softmax, and what depends on the order along a dimension."""
 
 from typing import Any
 
 from weightspace.axes import UNIT, Axis
 from weightspace.tracing._call import Call
-from weightspace.tracing._records import Record
+from weightspace.tracing._records import Record, Value
 from weightspace.tracing._registry import rule
+from weightspace.tracing._rules_attention import softmax as over_dimension
 
-_WINDOW = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "count_include_pad", "divisor_override")
-
-
-@rule(*(f"aten.{kind}_pool{n}d.default" for kind in ("max", "avg") for n in (1, 2, 3)))
-def pool(call: Call) -> list[Axis]:
-    """Windows over image positions, channel by channel."""
-    rank = int(call.target.split("pool")[1][0])
-    attributes = {name: call[name] for name in _WINDOW if call.get(name) not in (None, [], False)}
-    return _pool(call, rank, call.target.split(".")[1][: -len("1d")], attributes)
-
-
-@rule(*(f"aten.adaptive_{kind}_pool{n}d.default" for kind in ("max", "avg") for n in (1, 2, 3)))
-def adaptive_pool(call: Call) -> list[Axis] | None:
-    """Windows that leave a given number of positions, channel by channel."""
-    rank = int(call.target.split("pool")[1][0])
-    name = call.target.split(".")[1][: -len("1d")]
-    return None if "max" in name else _pool(call, rank, name, {"output_size": call["output_size"]})
+_SYMMETRIC = (
+    "mean", "sum", "amax", "amin", "var", "std", "prod", "logsumexp", "any", "all", "nansum", "nanmean",
+    "count_nonzero", "linalg_vector_norm", "norm", "aminmax",
+)  # fmt: skip
+_OVERLOADS = (
+    "default", "dim", "dim_IntList", "correction", "unbiased", "dim_int", "dims", "Scalar", "ScalarOpt_dim",
+    "ScalarOpt_dim_dtype", "dim_IntList_correction",
+)  # fmt: skip
+_OPTIONS = ("correction", "unbiased", "ord", "p")
 
 
-def _pool(call: Call, rank: int, op: str, attributes: dict[str, Any]) -> list[Axis]:
-    axes = call.input.axes
-    call.spatial(axes[-rank:])
-    call.solver.mark_neurons(axes[-rank - 1])
-    plain: dict[str, Any] = {
-        name: list(value) if isinstance(value, (list, tuple)) else value for name, value in attributes.items()
-    }
-    return call.function(op, axes=[*axes[:-rank], *call.fixed(call.shape[-rank:])], **plain)
-
-
-@rule(*(f"aten.{name}.{o}" for name in ("mean", "sum", "amax", "amin") for o in ("default", "dim", "dim_IntList")))
-def reduce(call: Call) -> list[Axis]:
-    """A symmetric function over dimensions: what is reduced disappears, whatever its symmetry."""
+def reduced(call: Call, op: str, dims: Any, *, keepdim: bool, **attributes: Any) -> list[Axis]:
+    """Dimensions disappear, or keep size 1."""
     axes, rank = call.input.axes, len(call.input.axes)
-    dims = call.get("dim")
     dims = range(rank) if dims is None or dims == [] else dims
-    gone = {d % rank for d in ([dims] if isinstance(dims, int) else dims)}
-    op = call.target.split(".")[1]
-    attributes = {"dims": sorted(d - rank for d in gone), "keepdim": bool(call.get("keepdim", False))}
+    gone = {d % max(1, rank) for d in ([dims] if isinstance(dims, int) else dims)}
+    attributes = {"dims": sorted(d - rank for d in gone), "keepdim": keepdim} | attributes
     call.record = Record("reduce", op, call.output, attributes=attributes, inputs=(call.input,), edge_type="reduce")
-    if call.get("keepdim", False):
+    if keepdim:
         return [UNIT if d in gone else axis for d, axis in enumerate(axes)]
     return [axis for d, axis in enumerate(axes) if d not in gone]
 
 
+@rule(*(f"aten.{name}.{overload}" for name in _SYMMETRIC for overload in _OVERLOADS))
+def reduce(call: Call) -> list[Axis]:
+    """A symmetric function over dimensions: what is reduced disappears, whatever its symmetry."""
+    options = {k: call[k] for k in _OPTIONS if call.get(k) is not None and not isinstance(call[k], Value)}
+    keepdim = bool(call.get("keepdim", False))
+    return reduced(call, call.target.split(".")[1], call.get("dim"), keepdim=keepdim, **options)
+
+
+@rule(*(f"aten.{name}.{overload}" for name in ("max", "min") for overload in ("default", "dim")))
+def extreme(call: Call) -> list[Axis]:
+    """The largest or smallest value along a dimension; its place, where that is read, depends on their order."""
+    dim = call.get("dim")
+    if call.number and dim is not None:
+        call.solver.freeze(call.input.axes[dim], call.reason)
+    op = ("amax" if "max" in call.target else "amin") if call.number == 0 else f"arg_{call.target.split('.')[1]}"
+    return reduced(call, op, dim, keepdim=bool(call.get("keepdim", False)))
+
+
+@rule("aten.argmax.default", "aten.argmin.default")
+def place(call: Call) -> list[Axis]:
+    """The place of an extreme value depends on the order."""
+    axes, dim = call.input.axes, call["dim"]
+    for axis in axes if dim is None else [axes[dim]]:
+        call.solver.freeze(axis, call.reason)
+    return reduced(call, call.target.split(".")[1], dim, keepdim=bool(call["keepdim"]))
+
+
 @rule("aten.softmax.int", "aten.log_softmax.int", "aten._softmax.default", "aten._log_softmax.default")
-def softmax(call: Call) -> list[Axis]:
+def softmax(call: Call) -> list[Value]:
     """Softmax over a dimension is symmetric in its elements."""
-    x = call.input
-    dim = call["dim"] % max(1, len(x.axes))
     op = call.target.split(".")[1].lstrip("_")
-    shared = {"inputs": (x,), "edge_type": "softmax", "dim": dim, "scope": ((dim,), UNIT)}
-    return call.site(op, axes=x.axes, attributes={"dim": dim - len(x.axes)}, **shared)
+    return [over_dimension(call, call.input, call["dim"] % max(1, len(call.input.axes)), op=op)]
+
+
+_ORDERED = (
+    "cumsum",
+    "cumprod",
+    "logcumsumexp",
+    "cummax",
+    "cummin",
+    "flip",
+    "roll",
+    "sort",
+    "argsort",
+    "fliplr",
+    "flipud",
+)
+
+
+@rule(*(f"aten.{name}.{overload}" for name in _ORDERED for overload in ("default", "stable")))
+def ordered(call: Call) -> list[Value]:
+    """What depends on the order along a dimension freezes it; the other dimensions are left alone."""
+    x, op = call.input, call.target.split(".")[1]
+    rank = len(x.axes)
+    named: Any = call.get("dims", call.get("dim", {"flipud": 0, "fliplr": 1}.get(op, -1)))
+    if named in (None, []):
+        named = list(range(rank))
+    dims = tuple(sorted({d % max(1, rank) for d in (named if isinstance(named, (list, tuple)) else [named])}))
+    for d in dims:
+        call.solver.freeze(x.axes[d], call.reason)
+    plain = {
+        k: list(v) if isinstance(v, (list, tuple)) else v
+        for k, v in call.arguments.items()
+        if k in ("shifts", "descending")
+    }
+    attributes = {"dims": [d - rank for d in dims], "result": call.number, **plain}
+    if any(call.solver.atoms(x.axes[d]) for d in dims):
+        fields: dict[str, Any] = {"dim": dims[0], "scope": (dims, UNIT)}
+    else:
+        fields = {}
+    return [call.emit("site", op, axes=x.axes, inputs=(x,), edge_type="function", attributes=attributes, **fields)]

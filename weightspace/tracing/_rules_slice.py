@@ -2,9 +2,8 @@
 
 from itertools import accumulate
 
-from weightspace.axes import Axis, Sum
+from weightspace.axes import Axis, Spread, Sum
 from weightspace.tracing._call import Call
-from weightspace.tracing._records import Value
 from weightspace.tracing._registry import rule
 
 
@@ -18,8 +17,29 @@ def part(call: Call, dim: int, start: int, size: int) -> Axis | None:
     return terms[1 if start > 0 else 0] if call.unify(axis, Sum(tuple(terms))) else None
 
 
-def _with(axes: list[Axis], dim: int, axis: Axis | None) -> list[Axis] | None:
-    return None if axis is None else [*axes[:dim], axis, *axes[dim + 1 :]]
+def every(call: Call, dim: int, start: int, step: int) -> Axis | None:
+    """The axis of every `step`-th element from `start` on; elements in between stand in turns with them."""
+    axis, solver = call.input.axes[dim], call.solver
+    length = solver.size(axis)
+    places = [tuple(range(k, length, step)) for k in range(min(step, length))]
+    if start >= step:
+        places[start % step : start % step + 1] = [
+            tuple(range(start % step, start, step)),
+            tuple(range(start, length, step)),
+        ]
+    terms = tuple(solver.atom(len(mine)) for mine in places)
+    found = next(term for term, mine in zip(terms, places, strict=True) if mine[0] == start)
+    return found if call.unify(axis, Spread(terms, tuple(places))) else None
+
+
+def _sliced(
+    call: Call, dim: int, axis: Axis | None, *, start: int, step: int = 1, drops: bool = False
+) -> list[Axis] | None:
+    if axis is None:
+        return None
+    axes = call.input.axes
+    axes = [*axes[:dim], *([] if drops else [axis]), *axes[dim + 1 :]]
+    return call.alias(axes, dim=dim, start=start, step=step, drops=drops)
 
 
 def _is_fixed(call: Call, axis: Axis) -> bool:
@@ -33,23 +53,37 @@ def take_slice(call: Call) -> list[Axis] | None:
     dim = call["dim"] % len(x.axes)
     start, end, step = slice(call["start"], call["end"], call["step"]).indices(call.solver.size(x.axes[dim]))
     if call.solver.size(x.axes[dim]) == call.shape[dim]:
-        return call.alias(x.axes)
+        return call.alias(x.axes, op="same")
+    if step != 1 and not _is_fixed(call, x.axes[dim]):
+        return _sliced(call, dim, every(call, dim, start, step), start=start, step=step)
     if step != 1:
-        if not _is_fixed(call, x.axes[dim]):
-            return None
         axes = [*x.axes[:dim], *call.fixed([call.shape[dim]]), *x.axes[dim + 1 :]]
         return call.function("slice", axes=axes, dim=dim - len(x.axes), start=start, step=step)
-    found = _with(x.axes, dim, part(call, dim, start, end - start))
-    return None if found is None else call.alias(found)
+    return _sliced(call, dim, part(call, dim, start, end - start), start=start)
 
 
-@rule("aten.chunk.default", "aten.split.Tensor", "aten.split_with_sizes.default", "aten.split.sizes")
+@rule("aten.narrow.default")
+def narrow(call: Call) -> list[Axis] | None:
+    """A run of elements."""
+    dim = call["dim"] % len(call.input.axes)
+    start = call["start"] % call.solver.size(call.input.axes[dim])
+    return _sliced(call, dim, part(call, dim, start, call["length"]), start=start)
+
+
+@rule(
+    "aten.chunk.default",
+    "aten.split.Tensor",
+    "aten.split_with_sizes.default",
+    "aten.split.sizes",
+    "aten.unsafe_split.Tensor",
+    "aten.unsafe_chunk.default",
+)
 def split(call: Call) -> list[Axis] | None:
     """Consecutive runs of elements."""
     x = call["self"]
     dim = call["dim"] % len(x.axes)
-    found = _with(x.axes, dim, part(call, dim, _start_of(call, dim), call.shape[dim]))
-    return None if found is None else call.alias(found)
+    start = _start_of(call, dim)
+    return _sliced(call, dim, part(call, dim, start, call.shape[dim]), start=start)
 
 
 def _start_of(call: Call, dim: int) -> int:
@@ -64,9 +98,15 @@ def select(call: Call) -> list[Axis] | None:
     """One element of a dimension, which disappears; it is told apart from the others from now on."""
     x = call["self"]
     dim = call["dim"] % len(x.axes)
-    if part(call, dim, call["index"] % call.solver.size(x.axes[dim]), 1) is None:
-        return None
-    return call.alias([axis for d, axis in enumerate(x.axes) if d != dim])
+    start = call["index"] % call.solver.size(x.axes[dim])
+    return _sliced(call, dim, part(call, dim, start, 1), start=start, drops=True)
+
+
+@rule("aten.unbind.int")
+def unbind(call: Call) -> list[Axis] | None:
+    """Each element of a dimension by itself."""
+    dim = call["dim"] % len(call.input.axes)
+    return _sliced(call, dim, part(call, dim, call.number, 1), start=call.number, drops=True)
 
 
 @rule("aten.pad.default", "aten.constant_pad_nd.default")
@@ -88,12 +128,11 @@ def pad(call: Call) -> list[Axis] | None:
 
 
 def _pad_channels(call: Call, dim: int, before: int, after: int, value: float) -> list[Axis]:
+    """All added elements are alike, on either side."""
     x = call["self"]
-
-    def constant(size: int) -> list[Value]:
-        axes = [*x.axes[:dim], call.solver.atom(size), *x.axes[dim + 1 :]]
-        return [call.constant(axes, f"{value:g}")] if size else []
-
-    inputs = (*constant(before), x, *constant(after))
-    axes = [*x.axes[:dim], Sum(tuple(v.axes[dim] for v in inputs)), *x.axes[dim + 1 :]]
-    return call.site("cat", axes=axes, inputs=inputs, edge_type="cat", dim=dim)
+    size = call.solver.size(x.axes[dim])
+    added = call.solver.atom(before + after)
+    constant = call.constant([*x.axes[:dim], added, *x.axes[dim + 1 :]], f"{value:g}")
+    places = ((*range(before), *range(before + size, before + size + after)), tuple(range(before, before + size)))
+    axes = [*x.axes[:dim], Spread((added, x.axes[dim]), places), *x.axes[dim + 1 :]]
+    return call.site("cat", axes=axes, inputs=(constant, x), edge_type="cat", dim=dim, places=places)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+import torch
+
 from weightspace.axes import AtomSpec, Axis, Piece, pieces
 from weightspace.topology import BlockPlan, SitePlan, Slot
 
@@ -77,6 +79,13 @@ class SiteBook:
             SitePlan(f"{number}:{node_type.split('(', 1)[0].split('>', 1)[0]}", node_type, atoms, tuple(slots))
         )
         return number
+
+    def matching(self, axis: Axis, places: Sequence[Sequence[int]] | Sequence[int], other: Axis) -> list[int] | None:
+        """For each piece of an axis the piece of another on which its elements stand, element i at `places[i]`."""
+        known = {tuple(p.positions.reshape(-1).tolist()): k for k, p in enumerate(self.pieces_of(other))}
+        table = torch.tensor(places)
+        found = [known.get(tuple(table[p.positions].reshape(-1).tolist())) for p in self.pieces_of(axis)]
+        return None if any(k is None for k in found) else [k for k in found if k is not None]
 
     def link(self, source: int, target: int, edge_type: str, **attributes: Any) -> None:
         """Add structural edges between the nodes of two sites that agree on their common atoms."""

@@ -7,8 +7,9 @@ reason: the group can only become too small, never wrong.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from weightspace.axes import FREE, UNIT, Atom, AtomSpec, Axis, Case, Product, Sum, Weave, atoms_of, axis_size
+from weightspace.axes import FREE, UNIT, Atom, AtomSpec, Axis, Case, Product, Spread, Sum, atoms_of, axis_size
 from weightspace.errors import TraceError
 
 FROZEN = "frozen"
@@ -70,13 +71,7 @@ class AxisSolver:
             return terms[0] if all(term == terms[0] for term in terms) else Case(terms)
         if isinstance(axis, Product):
             return self._product([self.resolve(factor) for factor in axis.factors])
-        return self._weave([self.resolve(term) for term in axis.terms])
-
-    def _weave(self, terms: list[Axis]) -> Axis:
-        """Terms in turn; all alike they are a product with a fixed last factor, whose elements are told apart."""
-        if all(term == terms[0] for term in terms):
-            return self._product([terms[0], Sum((UNIT,) * len(terms))])
-        return Weave(tuple(terms))
+        return _spread([self.resolve(term) for term in axis.terms], axis.places, self.size)
 
     def _product(self, factors: Iterable[Axis]) -> Axis:
         flat: list[Axis] = []
@@ -153,8 +148,8 @@ class AxisSolver:
             )
         if isinstance(a, Atom) or isinstance(b, Atom):
             done = self._bind_either(a, b)
-        elif isinstance(a, Weave) or isinstance(b, Weave):
-            done = self._unify_weave(a, b, reason)
+        elif isinstance(a, Spread) or isinstance(b, Spread):
+            done = self._unify_spread(a, b, reason)
         elif isinstance(a, Product) and isinstance(b, Product):
             done = self._refine(a.factors, b.factors, self._split_factor, reason)
         else:
@@ -165,19 +160,56 @@ class AxisSolver:
             self.freeze(b, reason)
         return done
 
-    def _unify_weave(self, a: Axis, b: Axis, reason: str) -> bool:
-        """Term by term with another weave of as many, or with a product whose last factor is as long."""
-        weave, other = (a, b) if isinstance(a, Weave) else (b, a)
-        assert isinstance(weave, Weave)
-        count = len(weave.terms)
-        if isinstance(other, Product) and self.size(other.factors[-1]) == count:
-            if not self.unify(other.factors[-1], Sum((UNIT,) * count), reason):
-                return False
-            head = Product(other.factors[:-1])
-            return all(self.unify(term, head, reason) for term in weave.terms)
-        if not isinstance(other, Weave) or len(other.terms) != count:
+    def _unify_spread(self, a: Axis, b: Axis, reason: str) -> bool:
+        """Coordinate by coordinate: atoms are cut where the terms of the other axis end."""
+        spread, other = (a, b) if isinstance(a, Spread) else (b, a)
+        assert isinstance(spread, Spread)
+        count = len(spread.terms)
+        if isinstance(other, Product) and self.size(other.factors[-1]) == count and _takes_turns(spread.places):
+            head, units = Product(other.factors[:-1]), Sum((UNIT,) * count)
+            done = [self.unify(other.factors[-1], units, reason)]
+            return all(done + [self.unify(term, head, reason) for term in spread.terms])
+        left, right = self._terms(spread), self._terms(other)
+        cut = [self._cut_like(mine, theirs) for mine, theirs in ((left, right), (right, left))]
+        if any(cut):
+            return self.unify(self.resolve(a), self.resolve(b), reason)
+        known = {places: term for term, places in left}
+        if set(known) != {places for _, places in right}:
             return False
-        return all(self.unify(x, y, reason) for x, y in zip(weave.terms, other.terms, strict=True))
+        return all(self.unify(known[places], term, reason) for term, places in right)
+
+    def _terms(self, axis: Axis) -> list[tuple[Axis, tuple[int, ...]]]:
+        """Terms of an axis with the positions of their elements."""
+        if isinstance(axis, Spread):
+            return list(zip(axis.terms, axis.places, strict=True))
+        found, start = [], 0
+        for term in axis.terms if isinstance(axis, Sum) else (axis,):
+            found.append((term, tuple(range(start, start + self.size(term)))))
+            start += self.size(term)
+        return found
+
+    def _cut_like(
+        self, mine: Sequence[tuple[Axis, tuple[int, ...]]], theirs: Sequence[tuple[Axis, tuple[int, ...]]]
+    ) -> bool:
+        """Cut the atoms among some terms so that each lies within a single one of other terms, in rising order."""
+        owner = {place: number for number, (_, places) in enumerate(theirs) for place in places}
+        changed = False
+        for term, places in mine:
+            cells: dict[int, list[int]] = {}
+            for place in sorted(places):
+                cells.setdefault(owner[place], []).append(place)
+            if isinstance(term, Atom) and (len(cells) > 1 or list(places) != sorted(places)):
+                index = {place: number for number, place in enumerate(places)}
+                self._bind_parts(term, [tuple(index[p] for p in cell) for cell in cells.values()])
+                changed = True
+        return changed
+
+    def _bind_parts(self, atom: Atom, places: Sequence[tuple[int, ...]]) -> None:
+        variable, over = self._variables[atom.name], self.over(atom.name)
+        parts = [self._part(variable, len(mine), over, variable.label) for mine in places]
+        for part in parts if variable.neuron else ():
+            self.mark_neurons(part)
+        variable.bound = Spread(tuple(parts), tuple(places))
 
     def _refine(self, left: Sequence[Axis], right: Sequence[Axis], split: _Split, reason: str) -> bool:
         """Walk two lists of parts from the left, splitting the larger part; later parts are resolved anew
@@ -319,13 +351,38 @@ def _factors(axis: Axis) -> tuple[Axis, ...]:
 
 
 def _holds_sum(axis: Axis) -> bool:
-    return isinstance(axis, (Sum, Weave)) or isinstance(axis, Product) and any(map(_holds_sum, axis.factors))
+    return isinstance(axis, (Sum, Spread)) or isinstance(axis, Product) and any(map(_holds_sum, axis.factors))
 
 
 def _has_one_base(dims: Sequence[Sequence[str]], number: int, base: str) -> bool:
     if base in dims[number]:
         return dims[number].count(base) == 1
     return sum(dim.count(base) for dim in dims) == 1
+
+
+def _takes_turns(places: Sequence[tuple[int, ...]]) -> bool:
+    return all(mine == tuple(range(k, k + len(places) * len(mine), len(places))) for k, mine in enumerate(places))
+
+
+def _spread(terms: Sequence[Axis], places: Sequence[tuple[int, ...]], size: Callable[[Axis], int]) -> Axis:
+    """Terms at places in normal form: nested ones flattened, runs in order as a sum, equal terms that take turns as a
+    product with a fixed last factor, whose elements are told apart.
+    """
+    if _takes_turns(places) and len(terms) > 1 and all(term == terms[0] for term in terms):
+        return Product((*_factors(terms[0]), Sum((UNIT,) * len(terms))))
+    flat: list[tuple[Axis, tuple[int, ...]]] = []
+    for term, mine in zip(terms, places, strict=True):
+        if isinstance(term, Spread):
+            inner = [(t, tuple(mine[p] for p in theirs)) for t, theirs in zip(term.terms, term.places, strict=True)]
+        elif isinstance(term, Sum):
+            starts = list(accumulate((size(t) for t in term.terms), initial=0))
+            inner = [(t, mine[a:b]) for t, a, b in zip(term.terms, starts, starts[1:], strict=False)]
+        else:
+            inner = [(term, mine)]
+        flat += inner
+    if [p for _, mine in flat for p in mine] == list(range(sum(len(mine) for _, mine in flat))):
+        return _sum(term for term, _ in flat)
+    return Spread(tuple(term for term, _ in flat), tuple(mine for _, mine in flat))
 
 
 def _sum(terms: Iterable[Axis]) -> Axis:

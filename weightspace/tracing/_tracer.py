@@ -191,7 +191,7 @@ class Tracer:
         for number, result in enumerate(results):
             if number not in used or made[number] is not None:
                 continue
-            found = self._apply(rule, node, result, number)
+            found = self._apply(rule, node, result, number=number, used=used)
             if isinstance(found, list):
                 return list(found)
             if found is None:
@@ -199,11 +199,13 @@ class Tracer:
             made[number] = found
         return made
 
-    def _apply(self, rule: Rule, node: torch.fx.Node, result: Tensor, number: int) -> Value | list[Value] | None:
+    def _apply(
+        self, rule: Rule, node: torch.fx.Node, result: Tensor, *, number: int, used: set[int]
+    ) -> Value | list[Value] | None:
         """One result of an operation by its rule; None where the rule cannot speak for the call."""
         named = {k: _each(_map(v, self._of_node), self._whole) for k, v in named_arguments(node).items()}
         call = Call(str(node.target), module_path(node), arguments=named, shape=result.shape, solver=self._solver)
-        call.number = number
+        call.number, call.used = number, used
         made = rule(call)
         if made is None:
             return None
