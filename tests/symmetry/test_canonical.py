@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import weightspace as ws
 from tests.architectures import CASES, Case
-from weightspace.symmetry import _canonical, canonicalize, random_state
+from weightspace.symmetry import _ordering, canonicalize, random_state
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.__name__)
@@ -235,7 +235,7 @@ def test_the_net_catches_fish(monkeypatch, generator):
     space, state = mlp(3, 6, 2)
     state = floats(state, torch.zeros_like)
     state["2.weight"] = torch.arange(12.0).view(2, 6)
-    everything = _canonical.entry_blocks
+    everything = _ordering.entry_blocks
     monkeypatch.setattr(_canonical, "entry_blocks", lambda s: [b for b in everything(s) if b.parameter != "2.weight"])
     with pytest.raises(AssertionError):
         check(space, state, generator)

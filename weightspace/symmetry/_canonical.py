@@ -1,6 +1,6 @@
 """Canonical forms: one state_dict for each orbit of the permutation group."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from weightspace.conversion import check_state_dict
 from weightspace.group import GroupElement
-from weightspace.symmetry._entries import Ints, entry_blocks
-from weightspace.symmetry._refinement import Colours, dense, first_colours, is_settled, refine
-from weightspace.symmetry._search import Search, element_of, places_of
-from weightspace.symmetry._twins import order_twins
+from weightspace.symmetry._canonical_scales import canonical_rescaling
+from weightspace.symmetry._entries import Ints
+from weightspace.symmetry._ordering import canonical_element
+from weightspace.symmetry._refinement import dense
 
 if TYPE_CHECKING:
     from weightspace.space import WeightSpace
@@ -47,6 +47,9 @@ def canonicalize(
     entries everywhere) are put in any order; what is tied beyond that is told apart by individualisation and
     refinement, of all leaves the smallest one counts, and automorphisms that come up prune the rest.
 
+    Where the space was traced for scales or signs, these are brought to a canonical form, too, and networks of one
+    orbit have forms that agree up to rounding (1e-10 in float64, which is required).
+
     Source: B. D. McKay and A. Piperno, "Practical graph isomorphism, II", 2014, arXiv:1301.1493; here on weighted
     relations instead of graphs, without their node invariants.
 
@@ -54,7 +57,8 @@ def canonicalize(
         space: of the network.
         state_dict: of one network, or stacked tensors, which are brought to canonical form model by model.
         budget: number of leaves that may be compared where neurons are tied.
-        return_element: also return the group element that takes the state_dict to its canonical form.
+        return_element: also return the group element that takes the state_dict to its canonical form; with scales or
+            signs a pair, the element and the `Scaling` that follows it (for stacked tensors a list of pairs).
 
     Raises:
         StateDictError: the state_dict does not fit the space, or holds values that are not finite.
@@ -71,15 +75,30 @@ def canonicalize(
         True
     """
     models = check_state_dict(space, state_dict, finite=True)
-    if models is None:
-        element = canonical_element(space, codes_of(space, state_dict), budget)
-    else:
+    networks = [state_dict]
+    if models is not None:
         networks = [{key: value[i] for key, value in state_dict.items()} for i in range(models)]
-        found = [canonical_element(space, codes_of(space, network), budget) for network in networks]
+    if set(space.symmetries) != {"permutation"}:
+        return _with_scales(space, networks, budget, models is not None, return_element)
+    found = [canonical_element(space, codes_of(space, network), budget) for network in networks]
+    element = found[0]
+    if models is not None:
         names = space.group.acting
         element = GroupElement({name: torch.stack([g.permutations[name] for g in found]) for name in names}, models)
     form = space.act(element, state_dict)
     return (form, element) if return_element else form
+
+
+def _with_scales(
+    space: "WeightSpace", networks: Sequence[Mapping[str, Tensor]], budget: int, stacked: bool, return_element: bool
+) -> Any:
+    pairs = [canonical_rescaling(space, network, budget) for network in networks]
+    forms = [
+        space.rescale(scaling, space.act(element, network))
+        for network, (element, scaling) in zip(networks, pairs, strict=True)
+    ]
+    form = {key: torch.stack([f[key] for f in forms]) for key in space.keys} if stacked else forms[0]
+    return (form, pairs if stacked else pairs[0]) if return_element else form
 
 
 def codes_of(space: "WeightSpace", state_dict: Mapping[str, Tensor]) -> dict[str, Ints]:
@@ -90,42 +109,3 @@ def codes_of(space: "WeightSpace", state_dict: Mapping[str, Tensor]) -> dict[str
 def _bits(tensor: Tensor) -> Ints:
     kind = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
     return tensor.detach().cpu().contiguous().view(kind).reshape(-1).numpy().astype(np.int64)
-
-
-def canonical_element(space: "WeightSpace", codes: Mapping[str, Ints], budget: int) -> GroupElement:
-    """The element that takes entries, known by their codes, to their canonical form."""
-    group, blocks = space.group, entry_blocks(space)
-    colours = refine(first_colours(group), group=group, blocks=blocks, codes=codes)
-    total = group.identity()
-    for name in reversed(group.acting):  # fibres before their bases
-        over = [colours[fibre] for fibre in group.acting if name in group.atoms[fibre].over]
-        if is_settled({name: colours[name]}) or not all(map(_is_ordered, over)):
-            continue
-        element = element_of(colours)
-        codes, colours, total = _move(space, element, codes, colours, total)
-        colours = order_twins(space, colours, name, blocks=blocks, codes=codes)
-        colours = refine(colours, group=group, blocks=blocks, codes=codes)
-    found = element_of(colours) if is_settled(colours) else Search(space, blocks, codes, budget).run(colours)
-    return group.compose(found, total)
-
-
-def _is_ordered(colour: Ints) -> bool:
-    """Whether colours tell apart the elements of a fibre over each value of its base."""
-    ordered = np.sort(colour, axis=-1)
-    return bool((ordered[..., 1:] != ordered[..., :-1]).all())
-
-
-def _move(
-    space: "WeightSpace", g: GroupElement, codes: Mapping[str, Ints], colours: Colours, total: GroupElement
-) -> tuple[dict[str, Ints], Colours, GroupElement]:
-    """Codes and colours of the moved entries and elements, and what has moved them in all."""
-    moved = {}
-    for name, spec in space.parameters.items():
-        values = torch.from_numpy(codes[name]).reshape(spec.shape)
-        moved[name] = space._actions[name](g, values, stacked=False).reshape(-1).numpy()
-    recoloured = {}
-    for name, places in places_of(space.group, g).items():
-        flat = np.empty(places.shape, dtype=np.int64)
-        flat[places] = colours[name].reshape(-1)
-        recoloured[name] = flat.reshape(colours[name].shape)
-    return moved, recoloured, space.group.compose(g, total)

@@ -1,6 +1,6 @@
 """Individualisation and refinement: the smallest of all leaves where refinement alone does not settle the order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,12 +56,18 @@ class Search:
     """
 
     def __init__(
-        self, space: "WeightSpace", blocks: Sequence[EntryBlock], codes: Mapping[str, Ints], budget: int
+        self,
+        space: "WeightSpace",
+        blocks: Sequence[EntryBlock],
+        codes: Mapping[str, Ints],
+        budget: int,
+        form: Callable[[GroupElement], bytes] | None = None,
     ) -> None:
         self._space = space
         self._blocks = blocks
         self._codes = codes
         self._budget = budget
+        self._form = form or self._moved_codes
         self._leaves = 0
         self._tie = ("", 0)
         self._seen: dict[bytes, tuple[tuple[Chosen, ...], GroupElement]] = {}
@@ -120,7 +126,7 @@ class Search:
         self._automorphisms.append(places_of(group, group.compose(group.inverse(element), twin)))
         return next(depth for depth, (a, b) in enumerate(zip(path, other, strict=False)) if a != b)
 
-    def _form(self, element: GroupElement) -> bytes:
+    def _moved_codes(self, element: GroupElement) -> bytes:
         """The moved codes, comparable and equal only where all codes are equal."""
         parts = []
         for name, spec in self._space.parameters.items():
