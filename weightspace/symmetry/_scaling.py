@@ -89,7 +89,8 @@ class ScalingGroup:
         powers = relations.parity if modulus else relations.degree
         for power in np.unique(powers):
             some = powers == power
-            pairs = np.unique(relations.plus[some] * (relations.nodes + 1) + relations.minus[some])
+            minus = relations.minus[some] if power else np.full(some.sum(), relations.nodes)
+            pairs = np.unique(relations.plus[some] * (relations.nodes + 1) + minus)
             equations.add((pairs // (relations.nodes + 1), 1), (pairs % (relations.nodes + 1), -int(power)))
         return (self.signs if modulus else self.scales).dimension - Kernel(equations, modulus).dimension
 
