@@ -71,6 +71,20 @@ def check_state_dict(
     return stack
 
 
+def check_tied(space: "WeightSpace", values: Mapping[str, Tensor]) -> None:
+    """Keys of one tensor hold one value.
+
+    Raises:
+        StateDictError: they do not.
+    """
+    for key, same in space.tied.items():
+        if values[key] is not values[same] and not torch.equal(values[key], values[same]):
+            raise StateDictError(
+                f"state_dict['{key}'] and state_dict['{same}'] are one tensor in the module, but their "
+                f"values differ; untie the module and trace it again"
+            )
+
+
 def _is_finite(tensor: Tensor) -> bool:
     """One pass in the usual case: a finite sum has finite terms; only an overflowing sum asks for a look at each."""
     return bool(
@@ -93,19 +107,23 @@ class _Source:
     pick: Tensor | None
 
 
+def entry_layout(space: "WeightSpace") -> tuple[dict[str, int], Layout]:
+    """Offset of each parameter's first entry, and what makes index tensors."""
+    offset, starts = 0, {}
+    for name, spec in space.parameters.items():
+        starts[name] = offset
+        offset += spec.numel
+    return starts, Layout(space.atoms, {name: (spec, starts[name]) for name, spec in space.parameters.items()})
+
+
 class GraphLayout:
     """Index tensors of one architecture's parameter graph and the copies in both directions."""
 
     def __init__(self, space: "WeightSpace") -> None:
         self._space = space
-        offset, starts = 0, {}
-        for name, spec in space.parameters.items():
-            starts[name] = offset
-            offset += spec.numel
-        self.entries = offset
-        self._starts = starts
-        self._layout = Layout(space.atoms, {name: (spec, starts[name]) for name, spec in space.parameters.items()})
-        self._sites = [self._layout.site(plan) for plan in space.sites]
+        self.entries = sum(spec.numel for spec in space.parameters.values())
+        self._starts, layout = entry_layout(space)
+        self._sites = [layout.site(plan) for plan in space.sites]
         first, total = [], 0
         for site in self._sites:
             first.append(total)
@@ -113,7 +131,7 @@ class GraphLayout:
         self._blocks = [
             replace(edges, edge_index=edges.edge_index + torch.tensor([[first[plan.source]], [first[plan.target]]]))
             for plan in space.blocks
-            for edges in [self._layout.block(plan, space.sites)]
+            for edges in [layout.block(plan, space.sites)]
         ]
         self._moved: dict[torch.device, tuple[list[NodeTensors], list[EdgeTensors]]] = {}
         self._site_sources = [
@@ -155,17 +173,25 @@ class GraphLayout:
         return found
 
     def _check_covered(self) -> bool:
-        everything = [site.address.reshape(-1) for site in self._sites] + [b.address.reshape(-1) for b in self._blocks]
-        addresses = torch.cat(everything)
-        count = torch.bincount(addresses, minlength=self.entries)
+        """Whether some entry lies in several places; every entry must lie in one."""
+        addresses = [tensors.address for group in (self._sites, self._blocks) for tensors in group]
+        seen = self._covered(addresses)
         for name, spec in self._space.parameters.items():
-            part = count[self._starts[name] : self._starts[name] + spec.numel]
-            if part.numel() and not bool(part.all()):
+            part = seen[self._starts[name] : self._starts[name] + spec.numel]
+            if not bool(part.all()):
                 raise StateDictError(
-                    f"'{name}': {int((part == 0).sum())} entries lie on no edge and no node; the space is "
+                    f"'{name}': {int((~part).sum())} entries lie on no edge and no node; the space is "
                     f"broken, trace the module again"
                 )
-        return bool((count > 1).any())
+        return sum(address.numel() for address in addresses) > self.entries
+
+    def _covered(self, addresses: Sequence[Tensor]) -> Tensor:
+        """Which entries lie somewhere; block by block, since one list of all addresses is as large as they are."""
+        device = addresses[0].device if addresses else None
+        seen: Tensor = torch.zeros(self.entries, dtype=torch.bool, device=device)
+        for address in addresses:
+            seen[address.reshape(-1)] = True
+        return seen
 
     def _take(
         self, source: _Source, values: Mapping[str, Tensor], lead: tuple[int, ...], shape: tuple[int, int]
@@ -178,7 +204,7 @@ class GraphLayout:
     def graph(self, values: Mapping[str, Tensor], lead: tuple[int, ...]) -> ParameterGraph:
         """The graph of checked values with a leading shape `lead`."""
         space = self._space
-        self._check_tied(values)
+        check_tied(space, values)
         like = values[next(iter(space.parameters))]
         on_sites, on_blocks = self._on(like.device)
         parts = [
@@ -215,14 +241,6 @@ class GraphLayout:
             return values[next(iter(self._space.parameters))].new_zeros((*lead, count, 0))
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
-    def _check_tied(self, values: Mapping[str, Tensor]) -> None:
-        for key, same in self._space.tied.items():
-            if values[key] is not values[same] and not torch.equal(values[key], values[same]):
-                raise StateDictError(
-                    f"state_dict['{key}'] and state_dict['{same}'] are one tensor in the module, but their "
-                    f"values differ; untie the module and trace it again"
-                )
-
     def state_dict(self, graph: ParameterGraph, tied: str) -> dict[str, Tensor]:
         """Every key of the state_dict, from the values at their addresses."""
         if graph.signature != self._space.signature:
@@ -243,14 +261,13 @@ class GraphLayout:
             torch.cat([value.reshape((*lead, -1)) for value, _ in parts], dim=-1) if parts else torch.zeros(*lead, 0)
         )
         address = torch.cat([a.reshape(-1) for _, a in parts]) if parts else torch.zeros(0, dtype=torch.long)
-        count = torch.bincount(address, minlength=self.entries)
-        if len(count) != self.entries or not bool(count.all()):
+        seen = self._covered([address])
+        if not bool(seen.all()):
             raise StateDictError(
-                f"to_state_dict: {int((count == 0).sum())} of {self.entries} entries lie on no edge and no node "
+                f"to_state_dict: {int((~seen).sum())} of {self.entries} entries lie on no edge and no node "
                 f"of the graph; blocks must stay whole"
             )
-        flat = self._scatter(values, address, count, tied)
-        return self._split(graph, flat)
+        return self._split(graph, self._scatter(values, address, tied))
 
     def _is_unchanged(self, graph: ParameterGraph) -> bool:
         """Whether nodes and edges lie in the order in which they were built."""
@@ -281,10 +298,10 @@ class GraphLayout:
         order = torch.argsort(torch.cat(where))
         return values.index_select(-1, order.to(values.device))
 
-    def _scatter(self, values: Tensor, address: Tensor, count: Tensor, tied: str) -> Tensor:
+    def _scatter(self, values: Tensor, address: Tensor, tied: str) -> Tensor:
         flat = values.new_zeros((*values.shape[:-1], self.entries))
         if tied == "mean" and self._repeated:
-            return flat.index_add(-1, address, values) / count
+            return flat.index_add(-1, address, values) / torch.bincount(address, minlength=self.entries)
         flat = flat.index_copy(-1, address, values)
         if self._repeated and not torch.equal(flat.index_select(-1, address), values):
             where = (flat.index_select(-1, address) != values).reshape(-1, len(address)).any(0)

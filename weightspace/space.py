@@ -2,7 +2,7 @@
 and back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from weightspace.axes import FREE, AtomSpec, atoms_of, axis_text
-from weightspace.conversion import GraphLayout, check_state_dict
+from weightspace.block_stream import MAX_EDGES, check_edge_count, iter_blocks
+from weightspace.conversion import GraphLayout, check_state_dict, check_tied
 from weightspace.errors import WeightspaceError
-from weightspace.graph import ParameterGraph
+from weightspace.graph import EdgeBlock, ParameterGraph
 from weightspace.group import EntryAction, GroupElement, PermutationGroup
 from weightspace.parameters import NeuronGroup, ParameterSpec
 from weightspace.permutation_spec import PermutationSpec, permutation_spec
@@ -36,6 +37,7 @@ class WeightSpace:
         keys: every key of the state_dict, in order.
         tied: keys that share another key's tensor -> that key.
         symmetries: what the space was traced for: `"permutation"`, and on request `"sign"` and `"scale"`.
+        max_edges: graphs with more edges are not built in one piece.
     """
 
     parameters: Mapping[str, ParameterSpec]
@@ -47,6 +49,7 @@ class WeightSpace:
     keys: tuple[str, ...]
     tied: Mapping[str, str] = field(default_factory=dict)
     symmetries: tuple[str, ...] = ("permutation",)
+    max_edges: int = field(default=MAX_EDGES, compare=False)
 
     # --- symmetry
 
@@ -173,6 +176,7 @@ class WeightSpace:
     @cached_property
     def layout(self) -> GraphLayout:
         """Index tensors of the parameter graph, made once."""
+        check_edge_count(self)
         return GraphLayout(self)
 
     def to_graph(self, state_dict: Mapping[str, Tensor]) -> ParameterGraph:
@@ -180,6 +184,7 @@ class WeightSpace:
 
         Raises:
             StateDictError: a key is missing or unknown, a shape is wrong, a value is not finite, tied keys differ.
+            WeightspaceError: the graph has more than `max_edges` edges; the message says how many, and what to do.
         """
         if check_state_dict(self, state_dict, finite=True) is not None:
             raise WeightspaceError(
@@ -199,6 +204,26 @@ class WeightSpace:
                 "to_graphs: found one state_dict, wanted stacked tensors (B, ...); use to_graph(state_dict)"
             )
         return self.layout.graph(stacked, (models,))
+
+    def iter_blocks(self, state_dict: Mapping[str, Tensor], *, numbers: int = 2**24) -> Iterator[EdgeBlock]:
+        """The edge blocks of one network's graph one after the other, made when asked for and not kept.
+
+        For networks whose graph does not fit in memory. Node numbers are those of `to_graph`; a large block comes in
+        several pieces, by its targets.
+
+        Args:
+            state_dict: of one network.
+            numbers: entries, addresses and indices that a piece holds, about; a target's edges stay together.
+
+        Raises:
+            StateDictError: as in `to_graph`.
+        """
+        if check_state_dict(self, state_dict, finite=True) is not None:
+            raise WeightspaceError(
+                "iter_blocks: found stacked tensors of several networks, wanted one state_dict; take one of them first"
+            )
+        check_tied(self, state_dict)
+        return iter_blocks(self, state_dict, numbers=numbers)
 
     def to_state_dict(self, graph: ParameterGraph, tied: str = "check") -> dict[str, Tensor]:
         """The way back: every key, bit for bit, whatever the order of nodes and edges.

@@ -7,6 +7,7 @@ LEVEL_0 = frozenset(
         "axes",
         "topology",
         "conversion",
+        "block_stream",
         "factory",
         "group",
         "graph",

@@ -117,7 +117,8 @@ def test_what_has_no_key_is_traced_anew(exports):
 
 
 def test_a_rule_that_is_registered_later(exports, monkeypatch):
-    monkeypatch.setattr(_registry, "_RULES", dict(_registry._RULES))
+    rules = {name: known for name, known in _registry._RULES.items() if "sinc" not in name}
+    monkeypatch.setattr(_registry, "_RULES", rules)
     net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     net.forward = types.MethodType(lambda self, x: self[1](torch.sinc(self[0](x))), net)
     assert ws.trace(net, torch.zeros(1, 3)).frozen

@@ -76,11 +76,6 @@ def test_an_operation_without_a_rule_is_named_on_request():
         ws.trace(module, *inputs, on_unknown="raise")
 
 
-def test_too_many_edges():
-    with pytest.raises(ws.TraceError, match="has 6 edges, allowed 5; raise max_edges"):
-        ws.trace(nn.Linear(2, 3), torch.zeros(1, 2), max_edges=5)
-
-
 def test_a_missing_and_an_extra_key(space, state):
     state["extra"] = state.pop("0.weight")
     with pytest.raises(ws.StateDictError, match=r"missing '0\.weight'; unknown 'extra' \(wanted 9 keys\)"):

@@ -1,19 +1,17 @@
 """`trace`: options, the cache, the tracer, verification."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
 
+from weightspace.block_stream import MAX_EDGES
 from weightspace.errors import ConfigurationError, TraceError
 from weightspace.space import WeightSpace
 from weightspace.tracing._cache import SPACES, cache_key
 from weightspace.tracing._export import export
 from weightspace.tracing._tracer import Tracer
-
-MAX_EDGES = 50_000_000
 
 
 def trace(
@@ -39,9 +37,10 @@ def trace(
         *example_inputs: as for a call of the module; only shapes and dtypes matter.
         example_kwargs: keyword arguments of that call.
         symmetries: `"permutation"`, and on request `"sign"` and `"scale"` (see docs/symmetry.md).
-        verify: check the group in float64 on random weights (a few forward passes).
+        verify: check the group in float64 on random weights (a few forward passes). A module with weights on the meta
+            device cannot run, so its space stays unverified: `space.verify(module, ...)` on a module with weights.
         on_unknown: `"freeze"`, or `"raise"` at the first operation without a rule.
-        max_edges: refuse graphs with more edges.
+        max_edges: of a graph that `to_graph` builds; a larger one is read by `iter_blocks`.
 
     Raises:
         TraceError: the module does not run on the inputs, or cannot be exported.
@@ -59,33 +58,15 @@ def trace(
     _check_options(module, symmetries, on_unknown)
 
     def make() -> WeightSpace:
-        space = _trace_anew(module, example_inputs, example_kwargs, on_unknown=on_unknown, max_edges=max_edges)
-        return replace(space, symmetries=tuple(sorted(symmetries)))
+        space = Tracer(module, export(module, example_inputs, example_kwargs), on_unknown).run()
+        return replace(space, symmetries=tuple(sorted(symmetries)), max_edges=max_edges)
 
     def check(space: WeightSpace) -> None:
         space.verify(module, *example_inputs, example_kwargs=example_kwargs)
 
     key = cache_key(module, example_inputs, example_kwargs, (*sorted(symmetries), on_unknown, max_edges))
-    return SPACES.get(key, make, check if verify else None)
-
-
-def _trace_anew(
-    module: nn.Module,
-    inputs: Sequence[Any],
-    options: Mapping[str, Any] | None,
-    *,
-    on_unknown: str,
-    max_edges: int,
-) -> WeightSpace:
-    tracer = Tracer(module, export(module, inputs, options), on_unknown)
-    space = tracer.run()
-    edges = sum(_edge_count(space, number) for number in range(len(space.blocks)))
-    if edges > max_edges:
-        raise TraceError(
-            f"trace: the parameter graph of {type(module).__name__} has {edges:,} edges, allowed {max_edges:,}; "
-            f"raise max_edges, or trace a part"
-        )
-    return space
+    runs = not any(value.is_meta for value in (*module.parameters(), *module.buffers()))
+    return SPACES.get(key, make, check if verify and runs else None)
 
 
 def _check_options(module: nn.Module, symmetries: Iterable[str], on_unknown: str) -> None:
@@ -101,9 +82,3 @@ def _check_options(module: nn.Module, symmetries: Iterable[str], on_unknown: str
         )
     if on_unknown not in ("freeze", "raise"):
         raise ConfigurationError(f"trace: on_unknown={on_unknown!r} is not known; wanted 'freeze' or 'raise'")
-
-
-def _edge_count(space: WeightSpace, number: int) -> int:
-    plan = space.blocks[number]
-    names = dict.fromkeys((*space.sites[plan.target].atoms, *space.sites[plan.source].atoms))
-    return torch.Size([space.atoms[name].size for name in names]).numel()
