@@ -100,6 +100,7 @@ def _site_to_json(site: SitePlan) -> dict[str, Any]:
         "atoms": site.atoms,
         "slots": list(map(_slot_to_json, site.slots)),
         "activation": at and {**vars(at), "axis": axis_to_json(at.axis)},
+        "beside": site.beside,
     }
 
 
@@ -107,7 +108,8 @@ def _site_from_json(fields: Mapping[str, Any]) -> SitePlan:
     at = fields["activation"]
     activation = None if at is None else Activation(**{**at, "axis": axis_from_json(at["axis"])})
     slots = tuple(slot for slot in map(_slot_from_json, fields["slots"]) if slot is not None)
-    return SitePlan(fields["name"], fields["node_type"], tuple(fields["atoms"]), slots, activation)
+    beside = tuple(fields.get("beside", ()))
+    return SitePlan(fields["name"], fields["node_type"], tuple(fields["atoms"]), slots, activation, beside)
 
 
 def _block_to_json(block: BlockPlan) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class SitePlan:
         atoms: of its nodes.
         slots: parameters that lie on its nodes.
         activation: where its values are; None where it is no activation (a normaliser, a parameter).
+        beside: numbers of the sites that the values which its parameters act on have in their other dimensions.
     """
 
     name: str
@@ -87,6 +88,7 @@ class SitePlan:
     atoms: tuple[str, ...]
     slots: tuple[Slot, ...] = ()
     activation: Activation | None = None
+    beside: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ def plan_site(planner: "Planner", record: Record) -> None:
         state.loose = (book.new_site(text, ()),)
     state.owned = set(range(first_new, len(book.sites)))
     planner.states[record.output.number] = state
+    if local:
+        _note_beside(planner, record, state)
     _tie_dims(planner, state)
     _tie_inputs(planner, record, state, local=local)
     _place_uses(planner, record, state, repeated=shared is not None)
@@ -47,6 +49,18 @@ def _tie_dims(planner: "Planner", state: State) -> None:
                 for b in other:
                     if set(planner.sites[a].atoms) & set(planner.sites[b].atoms):
                         planner.book.link(a, b, "view")
+
+
+def _note_beside(planner: "Planner", record: Record, state: State) -> None:
+    """What the argument has in other dimensions than the operation's: a bias or a norm treats it all alike."""
+    value, dim = record.source or (record.inputs[0], record.dim)
+    before = planner.state(value)
+    others = [site for d, sites in enumerate(before.dims) if d != dim for site in sites or ()]
+    mine = state.loose if record.dim is None else state.dims[record.dim] or state.loose
+    for number in mine:
+        site = planner.sites[number]
+        beside = dict.fromkeys((*site.beside, *others, *before.loose))
+        planner.sites[number] = replace(site, beside=tuple(beside))
 
 
 def _carried(planner: "Planner", record: Record, dim: int, axis: Axis) -> tuple[int, ...] | None:
