@@ -7,7 +7,7 @@ value of their coordinates, and products with its base are acted on by a wreath 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 from typing import Any
@@ -34,24 +34,41 @@ class Product:
 
 @dataclass(frozen=True)
 class Sum:
-    """Concatenation of axes."""
+    """Concatenation of axes.
+
+    Args:
+        of: the atom that was cut into these terms, while axes are solved.
+    """
 
     terms: "tuple[Axis, ...]"
+    of: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Terms at given positions (strided slices, padding on both sides): element j of term i is at `places[i][j]`."""
+    """Terms at given positions (strided slices, padding on both sides): element j of term i is at `places[i][j]`.
+
+    Args:
+        of: as for a sum.
+    """
 
     terms: "tuple[Axis, ...]"
     places: tuple[tuple[int, ...], ...]
+    of: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One of several axes of one size, by the part of the parameter (see `weightspace.space.Part`)."""
+    """One of several axes of one size, by the part of the parameter (see `weightspace.parameters.Part`).
+
+    Args:
+        base: while axes are solved, the atom on whose term the choice depends.
+        cuts: those terms.
+    """
 
     terms: "tuple[Axis, ...]"
+    base: str = ""
+    cuts: "tuple[Axis, ...]" = field(default=(), compare=False)
 
 
 Axis = Atom | Product | Sum | Spread | Case
@@ -138,7 +155,7 @@ def pieces(axis: Axis, size_of: Callable[[str], int]) -> tuple[Piece, ...]:
             for piece in pieces(term, size_of)
         )
     if isinstance(axis, Case):
-        raise ValueError("an axis that differs between the parts of a parameter has no pieces of its own")
+        return tuple(piece for term in axis.terms for piece in pieces(term, size_of))
     parts = [pieces(factor, size_of) for factor in axis.factors]
     sizes = [axis_size(factor, size_of) for factor in axis.factors]
     return tuple(_product_piece(choice, sizes) for choice in product(*parts))
@@ -209,4 +226,5 @@ def rename(axis: Axis, names: Mapping[str, str]) -> Axis:
         return Atom(names[axis.name])
     if isinstance(axis, Product):
         return Product(tuple(rename(factor, names) for factor in axis.factors))
-    return replace(axis, terms=tuple(rename(term, names) for term in axis.terms))
+    terms = tuple(rename(term, names) for term in axis.terms)
+    return Case(terms) if isinstance(axis, Case) else replace(axis, terms=terms, of="")

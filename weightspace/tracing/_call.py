@@ -169,6 +169,9 @@ class Call:
             for letter in set("".join(letters[:-1]))
         }
         for value, text in zip(operands, letters, strict=False):
+            if value.parameter is not None:
+                self._let_depend(value, text, letters[-1])
+        for value, text in zip(operands, letters, strict=False):
             mine = ""
             for axis, letter in zip(value.axes, text, strict=True):
                 stretched = self.solver.size(axis) != sizes[letter]
@@ -178,9 +181,6 @@ class Call:
                 elif not stretched:
                     found[letter] = axis
             texts.append(mine)
-        for value, text in zip(operands, texts, strict=True):
-            if value.parameter is not None:
-                self._let_depend(text, letters[-1], found)
         axes = [found[letter] for letter in letters[-1]]
         types = tuple(types) or ("multiply",) * len(operands)
         return self.emit(
@@ -193,10 +193,10 @@ class Call:
             attributes=attributes,
         )
 
-    def _let_depend(self, text: str, out: str, found: dict[str, Axis]) -> None:
+    def _let_depend(self, value: Value, text: str, out: str) -> None:
         """Later dimensions of a parameter may be permuted otherwise for each coordinate of earlier ones."""
-        order = [letter for letter in (*out, *text) if letter in text and letter != "_"]
-        order = list(dict.fromkeys(order))
+        order = list(dict.fromkeys(letter for letter in (*out, *text) if letter in text))
+        found = dict(zip(text, value.axes, strict=True))
         for number, letter in enumerate(order):
             for base in order[:number]:
                 self.solver.depend(found[letter], found[base])

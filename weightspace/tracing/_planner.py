@@ -157,7 +157,7 @@ class Planner:
         for dim, axis in enumerate(axes):
             source = self._source_dim(record, before, dim, axis)
             if source is not None and dims[source] is not None:
-                state.dims[dim] = dims[source]
+                state.dims[dim] = self._of_choice(dims[source] or (), axis)
         taken = [site for sites in state.dims for site in sites or ()]
         left = [site for site in rest if site not in taken]
         for dim, axis in enumerate(axes):
@@ -170,6 +170,14 @@ class Planner:
                 left = [site for site in left if site not in found]
         state.loose = (*before.loose, *left)
         self.states[record.output.number] = state
+
+    def _of_choice(self, sites: tuple[int, ...], axis: Axis) -> tuple[int, ...] | None:
+        """Those of the sites that an axis has, where a slice has told which of several axes it is."""
+        keys = self.book.keys(axis)
+        if len(keys) == len(sites):
+            return sites
+        found = [next((s for s in sites if self.sites[s].atoms == key), None) for key in keys]
+        return None if any(s is None for s in found) else tuple(s for s in found if s is not None)
 
     def _source_dim(self, record: Record, before: State, dim: int, axis: Axis) -> int | None:
         """The dimension of an alias's source that a dimension of it is."""

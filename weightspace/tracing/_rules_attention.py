@@ -37,7 +37,7 @@ def _for_each_query(call: Call, query: Value, shared: Value) -> Value:
     if times == 1:
         return shared
     copies = call.new(times)
-    for axis in shared.axes:
+    for axis in shared.axes[:-2]:
         call.solver.depend(copies, axis)
     axes: list[Axis] = [*shared.axes[:-3], Product((heads, copies)), *shared.axes[-2:]]
     carry = tuple(d if d != len(axes) - 3 else None for d in range(len(axes)))

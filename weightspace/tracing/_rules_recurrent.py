@@ -44,10 +44,7 @@ def _cell(call: Call, kind: str, x: Value, before: Value, *, weights: _Weights, 
     out = call.emit("site", kind, **fields)
     if weights.projection is not None:
         out = _linear(call, out, weights.projection, None, rows=weights.projection.axes[0], role="weight")
-    elif kind == "gru":
-        call.unify(before.axes[-1], hidden)
-    else:
-        call.unify(before.axes[-1], out.axes[-1])
+    call.unify(before.axes[-1], out.axes[-1])
     return [out] if memory is None else [out, call.emit("site", "lstm_memory", **fields)]
 
 

@@ -89,15 +89,10 @@ def expand(call: Call) -> list[Axis]:
         same = source >= 0 and call.solver.size(mine[source]) == size
         carry.append(source if same else None)
         axes.append(mine[source] if same else call.new(size))
-    _depend_on_others(call, axes, carry)
+    for dim, kept in enumerate(carry):
+        for base in axes[:dim] if kept is None else ():
+            call.solver.depend(axes[dim], base)
     return call.alias(axes, carry=carry)
-
-
-def _depend_on_others(call: Call, axes: list[Axis], carry: list[int | None]) -> None:
-    for dim, source in enumerate(carry):
-        for other, theirs in enumerate(carry):
-            if source is None and theirs is not None and call.solver.size(axes[dim]) > 1:
-                call.solver.depend(axes[dim], axes[other])
 
 
 @rule("aten.repeat_interleave.self_int")
@@ -108,7 +103,7 @@ def repeat_interleave(call: Call) -> list[Axis] | None:
         return None
     dim %= len(x.axes)
     copies = call.new(call["repeats"])
-    for axis in x.axes if call["repeats"] > 1 else ():
+    for axis in x.axes[: dim + 1]:
         call.solver.depend(copies, axis)
     axes = [*x.axes[:dim], Product((x.axes[dim], copies)), *x.axes[dim + 1 :]]
     return call.alias(axes, carry=[d if d != dim else None for d in range(len(axes))])

@@ -2,7 +2,7 @@
 
 from itertools import accumulate
 
-from weightspace.axes import Axis, Spread, Sum
+from weightspace.axes import UNIT, Axis, Spread, Sum
 from weightspace.tracing._call import Call
 from weightspace.tracing._registry import rule
 
@@ -38,6 +38,9 @@ def _sliced(
     if axis is None:
         return None
     axes = call.input.axes
+    size = call.solver.size(axis)
+    if step == 1:
+        axes = [call.solver.part_of(other, call.input.axes[dim], start, size) for other in axes]
     axes = [*axes[:dim], *([] if drops else [axis]), *axes[dim + 1 :]]
     return call.alias(axes, dim=dim, start=start, step=step, drops=drops)
 
@@ -82,15 +85,26 @@ def split(call: Call) -> list[Axis] | None:
     """Consecutive runs of elements."""
     x = call["self"]
     dim = call["dim"] % len(x.axes)
-    start = _start_of(call, dim)
-    return _sliced(call, dim, part(call, dim, start, call.shape[dim]), start=start)
+    size, starts = call.solver.size(x.axes[dim]), _starts(call, dim)
+    sizes = [end - start for start, end in zip(starts, [*starts[1:], size], strict=True)]
+    found = _cut(call, dim, sizes)
+    return _sliced(call, dim, None if found is None else found[call.number], start=starts[call.number])
 
 
-def _start_of(call: Call, dim: int) -> int:
+def _cut(call: Call, dim: int, sizes: list[int]) -> list[Axis] | None:
+    """Consecutive runs of these sizes."""
+    if len(sizes) == 1:
+        return [call.input.axes[dim]]
+    terms: list[Axis] = [call.solver.atom(size) for size in sizes]
+    return terms if call.unify(call.input.axes[dim], Sum(tuple(terms))) else None
+
+
+def _starts(call: Call, dim: int) -> list[int]:
     sizes = call.get("split_sizes") or call.get("split_size")
     if isinstance(sizes, (list, tuple)):
-        return [0, *accumulate(sizes)][call.number]
-    return call.number * (sizes or -(-call.solver.size(call.input.axes[dim]) // call["chunks"]))
+        return list(accumulate(sizes[:-1], initial=0))
+    length = call.solver.size(call.input.axes[dim])
+    return list(range(0, length, sizes or -(-length // call["chunks"])))
 
 
 @rule("aten.select.int")
@@ -106,7 +120,9 @@ def select(call: Call) -> list[Axis] | None:
 def unbind(call: Call) -> list[Axis] | None:
     """Each element of a dimension by itself."""
     dim = call["dim"] % len(call.input.axes)
-    return _sliced(call, dim, part(call, dim, call.number, 1), start=call.number, drops=True)
+    if not _cut(call, dim, [1] * call.solver.size(call.input.axes[dim])):
+        return None
+    return _sliced(call, dim, UNIT, start=call.number, drops=True)
 
 
 @rule("aten.pad.default", "aten.constant_pad_nd.default")

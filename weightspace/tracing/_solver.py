@@ -5,12 +5,23 @@ the operation as its
 reason: the group can only become too small, never wrong.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from weightspace.axes import FREE, UNIT, Atom, AtomSpec, Axis, Case, Product, Spread, Sum, atoms_of, axis_size
 from weightspace.errors import TraceError
+from weightspace.tracing._axis_forms import (
+    bounds,
+    choose,
+    factors_of,
+    holds_sum,
+    parts_of,
+    product_of,
+    spread_of,
+    sum_of,
+    takes_turns,
+    terms_of,
+)
 
 FROZEN = "frozen"
 
@@ -63,23 +74,32 @@ class AxisSolver:
         """
         if isinstance(axis, Atom):
             bound = self._variables[axis.name].bound
-            return axis if bound is None else self.resolve(bound)
-        if isinstance(axis, Sum):
-            return _sum(self.resolve(term) for term in axis.terms)
-        if isinstance(axis, Case):
-            terms = tuple(self.resolve(term) for term in axis.terms)
-            return terms[0] if all(term == terms[0] for term in terms) else Case(terms)
+            if bound is None:
+                return axis
+            found = self.resolve(bound)
+            return replace(found, of=found.of or axis.name) if isinstance(found, (Sum, Spread)) else found
         if isinstance(axis, Product):
-            return self._product([self.resolve(factor) for factor in axis.factors])
-        return _spread([self.resolve(term) for term in axis.terms], axis.places, self.size)
+            return product_of([self.resolve(factor) for factor in axis.factors], self.size)
+        terms = [self.resolve(term) for term in axis.terms]
+        if isinstance(axis, Sum):
+            return sum_of(terms, axis.of)
+        if isinstance(axis, Spread):
+            return spread_of(terms, axis.places, self.size, axis.of)
+        return self._case(terms, axis)
 
-    def _product(self, factors: Iterable[Axis]) -> Axis:
-        flat: list[Axis] = []
-        for factor in factors:
-            flat.extend(_factors(factor))
-        if len(flat) > 1 and isinstance(flat[0], Sum):
-            return _sum(self._product([term, *flat[1:]]) for term in flat[0].terms)
-        return flat[0] if len(flat) == 1 else Product(tuple(flat))
+    def _case(self, terms: Sequence[Axis], axis: Case) -> Axis:
+        """One axis for each term of the base, in its normal form."""
+        found: list[Axis] = []
+        cuts: list[Axis] = []
+        for cut, term in zip(axis.cuts or (UNIT,) * len(terms), terms, strict=True):
+            inner = self.resolve(cut)
+            if isinstance(inner, (Sum, Spread)):
+                found += [self.resolve(choose(term, inner.of, k)) for k in range(len(inner.terms))]
+                cuts += inner.terms
+            else:
+                found.append(term)
+                cuts.append(inner)
+        return found[0] if all(term == found[0] for term in found) else Case(tuple(found), axis.base, tuple(cuts))
 
     def atoms(self, axis: Axis) -> list[str]:
         """Names of the unbound atoms that an axis is made of."""
@@ -89,7 +109,7 @@ class AxisSolver:
         """Unbound atoms on which an atom's permutation may depend; a base that became a sum is none."""
         found: dict[str, None] = {}
         for base in map(self.resolve, map(Atom, self._variables[name].over)):
-            if not _holds_sum(base):
+            if not holds_sum(base):
                 found.update(dict.fromkeys(atoms_of(base)))
         return tuple(found)
 
@@ -142,6 +162,8 @@ class AxisSolver:
         a, b = self.resolve(a), self.resolve(b)
         if a == b:
             return True
+        if any(self._collapse(axis, reason) for axis in (a, b)):
+            return self.unify(a, b, reason)
         if self.size(a) != self.size(b):
             raise TraceError(
                 f"axes of {self.size(a)} and {self.size(b)} elements cannot be one at {reason}; mend its rule"
@@ -160,16 +182,24 @@ class AxisSolver:
             self.freeze(b, reason)
         return done
 
+    def _collapse(self, axis: Axis, reason: str) -> bool:
+        """Make the choices of an axis one; whether there were any."""
+        found = [part for part in parts_of(axis) if isinstance(part, Case)]
+        for part in found:
+            for term in part.terms[1:]:
+                self.unify(part.terms[0], term, reason)
+        return bool(found)
+
     def _unify_spread(self, a: Axis, b: Axis, reason: str) -> bool:
         """Coordinate by coordinate: atoms are cut where the terms of the other axis end."""
         spread, other = (a, b) if isinstance(a, Spread) else (b, a)
         assert isinstance(spread, Spread)
         count = len(spread.terms)
-        if isinstance(other, Product) and self.size(other.factors[-1]) == count and _takes_turns(spread.places):
+        if isinstance(other, Product) and self.size(other.factors[-1]) == count and takes_turns(spread.places):
             head, units = Product(other.factors[:-1]), Sum((UNIT,) * count)
             done = [self.unify(other.factors[-1], units, reason)]
             return all(done + [self.unify(term, head, reason) for term in spread.terms])
-        left, right = self._terms(spread), self._terms(other)
+        left, right = terms_of(spread, self.size), terms_of(other, self.size)
         cut = [self._cut_like(mine, theirs) for mine, theirs in ((left, right), (right, left))]
         if any(cut):
             return self.unify(self.resolve(a), self.resolve(b), reason)
@@ -177,16 +207,6 @@ class AxisSolver:
         if set(known) != {places for _, places in right}:
             return False
         return all(self.unify(known[places], term, reason) for term, places in right)
-
-    def _terms(self, axis: Axis) -> list[tuple[Axis, tuple[int, ...]]]:
-        """Terms of an axis with the positions of their elements."""
-        if isinstance(axis, Spread):
-            return list(zip(axis.terms, axis.places, strict=True))
-        found, start = [], 0
-        for term in axis.terms if isinstance(axis, Sum) else (axis,):
-            found.append((term, tuple(range(start, start + self.size(term)))))
-            start += self.size(term)
-        return found
 
     def _cut_like(
         self, mine: Sequence[tuple[Axis, tuple[int, ...]]], theirs: Sequence[tuple[Axis, tuple[int, ...]]]
@@ -209,7 +229,28 @@ class AxisSolver:
         parts = [self._part(variable, len(mine), over, variable.label) for mine in places]
         for part in parts if variable.neuron else ():
             self.mark_neurons(part)
-        variable.bound = Spread(tuple(parts), tuple(places))
+        self._cut(atom.name, Spread(tuple(parts), tuple(places)))
+
+    def _cut(self, name: str, terms: Sum | Spread) -> None:
+        """Bind an atom to terms. What is a fibre over it becomes an axis of its own for each term."""
+        base = terms.of or name
+        fibres = [f for f, v in self._variables.items() if v.bound is None and f != name and name in self.over(f)]
+        fibres.sort(key=lambda f: len(self._bases(f)))
+        before = {f: self.over(f) for f in fibres}
+        self._variables[name].bound = terms
+        made: dict[str, list[Axis]] = {}
+        for fibre in fibres:
+            whole = self._variables[fibre]
+            made[fibre] = []
+            for k, term in enumerate(terms.terms):
+                over: list[str] = list(self.atoms(term))
+                for other in before[fibre]:
+                    over += self.atoms(made[other][k]) if other in made else [other] if other != name else []
+                made[fibre].append(self._part(whole, whole.size, over, whole.label))
+                if whole.neuron:
+                    self.mark_neurons(made[fibre][-1])
+        for fibre, options in made.items():
+            self._variables[fibre].bound = Case(tuple(options), base, terms.terms)
 
     def _refine(self, left: Sequence[Axis], right: Sequence[Axis], split: _Split, reason: str) -> bool:
         """Walk two lists of parts from the left, splitting the larger part; later parts are resolved anew
@@ -238,12 +279,11 @@ class AxisSolver:
 
     def _bind(self, atom: Atom, axis: Axis) -> bool:
         variable, names = self._variables[atom.name], self.atoms(axis)
-        if (
-            atom.name in names
-            or any(atom.name in self._bases(name) for name in names)
-            or self._bases(atom.name) & set(names)
-        ):
+        if atom.name in names:
             return False
+        for name in names:
+            self._set_free_of(name, atom.name)
+            self._set_free_of(atom.name, name)
         if variable.kind != FREE:
             self.freeze(axis, variable.reason, kind=variable.kind)
         elif isinstance(axis, Atom) and not self._variables[axis.name].label:
@@ -253,8 +293,17 @@ class AxisSolver:
             self._variables[name].over = tuple(dict.fromkeys((*self.over(name), *more)))
         if isinstance(axis, Atom):
             self._variables[axis.name].neuron |= variable.neuron
-        variable.bound = axis
+        if isinstance(axis, (Sum, Spread)):
+            self._cut(atom.name, axis)
+        else:
+            variable.bound = axis
         return True
+
+    def _set_free_of(self, name: str, base: str) -> None:
+        """An atom, and what it depends on, must not depend on another atom that becomes one with it."""
+        for other in (name, *self._bases(name)):
+            if base in self.over(other):
+                self._drop(other, [base])
 
     def split(self, axis: Axis, size: int) -> tuple[Axis, Axis] | None:
         """Read an atom as a product of an axis of `size` elements and the rest; the rest is a fibre over the first."""
@@ -288,14 +337,14 @@ class AxisSolver:
         parts = [self._part(variable, n, over, variable.label) for n in (size, variable.size - size)]
         for part in parts if variable.neuron else ():
             self.mark_neurons(part)
-        variable.bound = Sum(tuple(parts))
+        self._cut(axis.name, Sum(tuple(parts)))
         return True
 
     def reshape(self, axes: Sequence[Axis], sizes: Sequence[int]) -> list[Axis] | None:
         """The axes of a row-major reshape, atoms refined where a new dimension ends inside them; None where
         that is impossible.
         """
-        todo = [factor for axis in map(self.resolve, axes) for factor in _factors(axis)]
+        todo = [factor for axis in map(self.resolve, axes) for factor in factors_of(axis)]
         result: list[Axis] = []
         for size in sizes:
             taken: list[Axis] = []
@@ -308,12 +357,56 @@ class AxisSolver:
                 if missing % step == 0:
                     taken.append(todo.pop(0))
                     continue
-                parts = self.split(todo[0], missing) if step % missing == 0 else None
+                parts = self._split_into(head, missing) if step % missing == 0 else None
                 if parts is None:
                     return None
                 todo[:1] = list(parts)
             result.append(self.resolve(Product(tuple(taken))))
         return result
+
+    def _split_into(self, axis: Axis, count: int) -> tuple[Axis, Axis] | None:
+        """Read an axis as `count` runs; those of a sum are told apart, and each may have an axis of its own."""
+        if not isinstance(axis, Sum):
+            return self.split(axis, count)
+        length = self.size(axis) // count
+        ends = set(bounds([self.size(term) for term in axis.terms]))
+        if any(length * k not in ends for k in range(count)):
+            cuts = Sum(tuple(self.atom(length) for _ in range(count)))
+            if not all(isinstance(term, Atom) for term in axis.terms) or not self.unify(axis, cuts, "reshape"):
+                return None
+            return self._split_into(self.resolve(axis), count)
+        runs: list[list[Axis]] = [[] for _ in range(count)]
+        for term, places in terms_of(axis, self.size):
+            runs[places[0] // length].append(term)
+        name = f"a{len(self._variables)}"
+        base = self.atom(count, kind="constant", reason="runs")
+        self._variables[name].bound = Sum((UNIT,) * count)
+        return self.resolve(base), self.resolve(Case(tuple(sum_of(run) for run in runs), name, (UNIT,) * count))
+
+    def part_of(self, axis: Axis, cut: Axis, start: int, size: int) -> Axis:
+        """An axis where along another one only a run is looked at: what depends on its term is known then."""
+        cut, axis = self.resolve(cut), self.resolve(axis)
+        if not isinstance(cut, (Sum, Spread)) or not cut.of:
+            return axis
+        wanted = tuple(range(start, start + size))
+        for number, (_, places) in enumerate(terms_of(cut, self.size)):
+            if places == wanted:
+                return self.resolve(choose(axis, cut.of, number))
+        return axis
+
+    def settle_choices(self, tensors: Iterable[Sequence[Axis]]) -> None:
+        """An axis that differs between the terms of another one stands beside that one in every tensor, or its
+        choices are one.
+        """
+        tensors, changed = list(tensors), True
+        while changed:
+            changed = False
+            for axes in tensors:
+                parts = [part for axis in axes for part in parts_of(self.resolve(axis))]
+                known = {part.of for part in parts if isinstance(part, (Sum, Spread))}
+                for part in parts:
+                    if isinstance(part, Case) and part.base not in known:
+                        changed |= self._collapse(part, "a tensor without the axis that tells them apart")
 
     def settle_fibres(self, tensors: Iterable[Sequence[Axis]]) -> None:
         """A fibre stands in every tensor beside its base, or its permutation does not depend on it.
@@ -325,16 +418,18 @@ class AxisSolver:
         for axis, others in self._apart:
             for name in self.atoms(axis):
                 self._drop(name, [atom for other in others for atom in self.atoms(other)])
-        found = [[list(atoms_of(self.resolve(axis))) for axis in axes] for axes in tensors]
+        found = {tuple(tuple(_by_term(self.resolve(axis))) for axis in axes) for axes in tensors}
         changed = True
         while changed:
             changed = False
             for dims in found:
-                for number, dim in enumerate(dims):
-                    for name in dim:
-                        gone = [base for base in self.over(name) if not _has_one_base(dims, number, base)]
-                        self._drop(name, gone)
-                        changed |= bool(gone)
+                for number, terms in enumerate(dims):
+                    elsewhere = [name for d, other in enumerate(dims) if d != number for term in other for name in term]
+                    for term in terms:
+                        for name in term:
+                            gone = [base for base in self.over(name) if not _has_one_base(term, elsewhere, base)]
+                            self._drop(name, gone)
+                            changed |= bool(gone)
 
     def spec(self, name: str) -> AtomSpec:
         """What is known of an unbound atom."""
@@ -346,47 +441,14 @@ class AxisSolver:
         )
 
 
-def _factors(axis: Axis) -> tuple[Axis, ...]:
-    return axis.factors if isinstance(axis, Product) else (axis,)
+def _by_term(axis: Axis) -> Iterator[tuple[str, ...]]:
+    """Atoms of each term of an axis."""
+    if isinstance(axis, (Sum, Spread, Case)):
+        for term in axis.terms:
+            yield from _by_term(term)
+    else:
+        yield tuple(atoms_of(axis))
 
 
-def _holds_sum(axis: Axis) -> bool:
-    return isinstance(axis, (Sum, Spread)) or isinstance(axis, Product) and any(map(_holds_sum, axis.factors))
-
-
-def _has_one_base(dims: Sequence[Sequence[str]], number: int, base: str) -> bool:
-    if base in dims[number]:
-        return dims[number].count(base) == 1
-    return sum(dim.count(base) for dim in dims) == 1
-
-
-def _takes_turns(places: Sequence[tuple[int, ...]]) -> bool:
-    return all(mine == tuple(range(k, k + len(places) * len(mine), len(places))) for k, mine in enumerate(places))
-
-
-def _spread(terms: Sequence[Axis], places: Sequence[tuple[int, ...]], size: Callable[[Axis], int]) -> Axis:
-    """Terms at places in normal form: nested ones flattened, runs in order as a sum, equal terms that take turns as a
-    product with a fixed last factor, whose elements are told apart.
-    """
-    if _takes_turns(places) and len(terms) > 1 and all(term == terms[0] for term in terms):
-        return Product((*_factors(terms[0]), Sum((UNIT,) * len(terms))))
-    flat: list[tuple[Axis, tuple[int, ...]]] = []
-    for term, mine in zip(terms, places, strict=True):
-        if isinstance(term, Spread):
-            inner = [(t, tuple(mine[p] for p in theirs)) for t, theirs in zip(term.terms, term.places, strict=True)]
-        elif isinstance(term, Sum):
-            starts = list(accumulate((size(t) for t in term.terms), initial=0))
-            inner = [(t, mine[a:b]) for t, a, b in zip(term.terms, starts, starts[1:], strict=False)]
-        else:
-            inner = [(term, mine)]
-        flat += inner
-    if [p for _, mine in flat for p in mine] == list(range(sum(len(mine) for _, mine in flat))):
-        return _sum(term for term, _ in flat)
-    return Spread(tuple(term for term, _ in flat), tuple(mine for _, mine in flat))
-
-
-def _sum(terms: Iterable[Axis]) -> Axis:
-    flat: list[Axis] = []
-    for term in terms:
-        flat.extend(term.terms if isinstance(term, Sum) else [term])
-    return flat[0] if len(flat) == 1 else Sum(tuple(flat))
+def _has_one_base(term: Sequence[str], elsewhere: Sequence[str], base: str) -> bool:
+    return term.count(base) == 1 if base in term else elsewhere.count(base) == 1

@@ -61,6 +61,7 @@ class Tracer:
         for value in outputs:
             self._fix(value.axes, "output", "output")
         self._fix_unread(outputs)
+        self._solver.settle_choices([value.axes for value in self._values if value.parts is None])
         self._solver.settle_fibres([value.axes for value in self._values if value.parts is None])
         return finish(
             self._module, self._solver, self._parameters, records=self._records, outputs=outputs, values=self._values
