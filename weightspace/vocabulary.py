@@ -11,7 +11,14 @@ NODE_KINDS = (
     "other", "input", "linear", "conv", "batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm",
     "add", "multiply", "cat", "function", "normaliser", "scalar", "unknown", "unused", "constant", "parameter",
     "view", "softmax", "embedding", "matmul", "attention", "divide", "subtract", "minimum", "maximum", "prelu",
-    "log_softmax", "mean", "sum", "amax", "amin",
+    "log_softmax", "mean", "sum", "amax", "amin", "product", "einsum", "tensordot", "vocabulary", "state", "lstm",
+    "lstm_memory", "gru", "rnn_tanh", "rnn_relu", "glu", "mask", "where", "masked_fill", "index", "gather",
+    "scatter_add", "scatter", "scatter_reduce", "index_add", "index_copy", "index_put", "grid_sample", "weight_norm",
+    "pow", "eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "addcmul", "addcdiv", "lerp",
+    "clamp", "var", "std", "prod", "logsumexp", "linalg_vector_norm", "norm", "any", "all", "cumsum", "cumprod", "sort",
+    "argsort", "flip", "roll", "atan2", "hypot", "logaddexp", "remainder", "fmod", "floor_divide", "xlogy", "copy",
+    "fill", "argmax", "argmin", "arg_max", "arg_min", "bitwise_and", "bitwise_or", "bitwise_xor", "copysign",
+    "count_nonzero", "nansum", "nanmean", "logcumsumexp", "index_fill", "index_reduce",
 )  # fmt: skip
 FUNCTIONS = (
     "other", "output", "relu", "leaky_relu", "prelu", "elu", "celu", "selu", "gelu", "silu", "mish", "sigmoid",
@@ -19,16 +26,28 @@ FUNCTIONS = (
     "hardswish", "log_sigmoid", "erf", "neg", "reciprocal", "rsqrt", "add", "multiply", "subtract", "divide",
     "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool", "mean", "sum", "amax", "amin", "softmax",
     "log_softmax", "clamp", "round", "threshold", "square", "expm1", "log1p", "sign", "view", "pad", "relu6",
-    "tan", "atan", "sinh", "cosh", "floor", "ceil", "hardshrink", "softshrink", "max", "min",
+    "tan", "atan", "sinh", "cosh", "floor", "ceil", "hardshrink", "softshrink", "max", "min", "last",
+    "mask", "pixel_shuffle", "pixel_unshuffle", "unfold", "fold", "windows", "upsample_nearest1d",
+    "upsample_nearest2d", "upsample_nearest3d", "upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d",
+    "upsample_bicubic2d", "slice", "tanhshrink", "log2", "log10", "exp2", "asin", "acos", "asinh", "acosh", "atanh",
+    "erfc", "trunc", "frac", "sgn", "logit", "nan_to_num", "logical_not", "positive", "sinc", "remainder", "fmod",
+    "maximum", "minimum", "eq", "ne", "lt", "le", "gt", "ge", "var", "std", "prod", "logsumexp", "linalg_vector_norm",
+    "norm", "any", "all", "lgamma", "digamma", "erfinv", "rrelu", "absolute", "bitwise_not", "isnan", "isinf",
+    "isfinite", "cumsum", "flip", "roll",
 )  # fmt: skip
 EDGE_TYPES = (
     "other", "linear", "conv", "norm", "add", "multiply", "cat", "function", "scope", "scalar", "unknown",
     "view", "softmax", "embedding", "query", "key", "value", "gate", "divide", "subtract", "minimum", "maximum",
-    "reduce", "conv_depthwise",
+    "reduce", "conv_depthwise", "state", "input_gate", "hidden_gate", "memory", "recurrent_forward",
+    "recurrent_backward", "product", "index", "weight", "where", "masked_fill", "pow", "loop", "eq", "ne", "lt", "le",
+    "gt", "ge", "logical_and", "logical_or", "logical_xor", "addcmul", "addcdiv", "lerp", "clamp", "atan2", "hypot",
+    "logaddexp", "remainder", "fmod", "floor_divide", "xlogy", "copy", "fill", "bitwise_and", "bitwise_or",
+    "bitwise_xor", "copysign",
 )  # fmt: skip
 ROLES = (
     "other", "weight", "bias", "norm_weight", "norm_bias", "running_mean", "running_var", "slope", "scalar",
     "buffer", "unused", "embedding", "depthwise_weight", "input_weight",
+    "tensor", "weight_length",
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ anything pass. So every floating entry gets a random value (variances positive),
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from math import prod
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from weightspace.errors import VerificationError
 from weightspace.group import GroupElement
 from weightspace.space import WeightSpace
+from weightspace.symmetry._double import DoublePrecision
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3}
 MOVED = 1e-6
@@ -104,7 +106,13 @@ def _runner(
         args, kwargs = torch.utils._pytree.tree_map(
             lambda x: _random_like(x, kind, generator), (tuple(inputs), options)
         )
-        return lambda state: evaluation_call(module, _convert_rest(module, state, kind), args, kwargs)
+        precision = DoublePrecision if kind == torch.float64 else nullcontext
+
+        def run(state: Mapping[str, Tensor]) -> list[Tensor]:
+            with precision():
+                return evaluation_call(module, _convert_rest(module, state, kind), args, kwargs)
+
+        return run
 
     first = prepared(dtype)
     try:

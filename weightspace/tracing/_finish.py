@@ -29,7 +29,8 @@ def finish(
     def final(axis: Axis) -> Axis:
         return rename(solver.resolve(axis), names)
 
-    planner = Planner(final, specs.__getitem__, {name: parameters.spec(name, final, "") for name in parameters.state})
+    plain = {name: parameters.spec(name, final, "") for name in parameters.state}
+    planner = Planner(final, specs.__getitem__, plain, {name for name, _ in module.named_buffers()})
     planner.plan(records, outputs, values)
     roles = _roles(records, planner)
     found = {name: parameters.spec(name, final, roles.get(name, "unused")) for name in parameters.state}

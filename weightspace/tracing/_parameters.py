@@ -10,6 +10,7 @@ from torch import Tensor
 
 from weightspace.axes import Axis, Case, Sum
 from weightspace.parameters import ParameterSpec, Part
+from weightspace.tracing._axis_forms import by_choice
 from weightspace.tracing._export import named_arguments
 from weightspace.tracing._records import Record, Value
 from weightspace.tracing._solver import AxisSolver
@@ -160,6 +161,11 @@ class Parameters:
         """What is known of a parameter in the end."""
         value, shape = self._values[name], tuple(self.state[name].shape)
         axes = tuple(final(axis) for axis in value.axes)
+        solved = [self._solver.resolve(axis) for axis in value.axes]
+        if value.parts is None and any(isinstance(axis, Case) for axis in solved):
+            chosen = by_choice(solved, self._solver.size)
+            made = tuple(Part(at, start, size, tuple(map(final, mine))) for at, start, size, mine in chosen)
+            return ParameterSpec(shape, axes, role, made)
         if value.parts is None:
             return ParameterSpec(shape, axes, role)
         dim, parts = value.parts

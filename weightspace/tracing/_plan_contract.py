@@ -21,15 +21,22 @@ if TYPE_CHECKING:
 
 def plan_contract(planner: "Planner", record: Record) -> None:
     """Sites and blocks of a record of kind `"contract"`."""
-    weights = [k for k, value in enumerate(record.inputs) if value.parameter is not None]
-    if len(record.inputs) == 2 and len(weights) == 1 and _is_weight(record, weights[0]):
-        _Weighted(planner, record, weights[0]).plan()
+    if is_weighted(record):
+        _Weighted(planner, record, weight_of(record)).plan()
     else:
         _plan_tensors(planner, record)
 
 
-def _is_weight(record: Record, weight: int) -> bool:
-    """Whether a factor is summed with the other one, and has no letter that both share with the result."""
+def weight_of(record: Record) -> int:
+    """Number of the first factor that is a parameter."""
+    return next(k for k, value in enumerate(record.inputs) if value.parameter is not None)
+
+
+def is_weighted(record: Record) -> bool:
+    """Whether one of two factors is a parameter, which is summed with the other one and has no letter of its own."""
+    if len(record.inputs) != 2 or sum(value.parameter is not None for value in record.inputs) != 1:
+        return False
+    weight = weight_of(record)
     mine, other, out = record.letters[weight], record.letters[1 - weight], record.letters[-1]
     summed = [a for a in mine if a in other and a not in out]
     return bool(summed) and all(a in other or a in out for a in mine if a != "_") and len(set(mine)) == len(mine)

@@ -6,12 +6,13 @@ arguments.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 
-from weightspace.axes import UNIT, AtomSpec, Axis, atoms_of, axis_size
+from weightspace.axes import UNIT, AtomSpec, Axis, Case, atoms_of, axis_size
 from weightspace.parameters import ParameterSpec
 from weightspace.topology import Activation, BlockPlan, SitePlan, Slot, View, contiguous_strides
+from weightspace.tracing._axis_forms import by_choice
 from weightspace.tracing._coverage import uncovered
 from weightspace.tracing._plan_contract import plan_contract
 from weightspace.tracing._plan_site import plan_site
@@ -26,11 +27,17 @@ class Planner:
         resolve: an axis in its final form and names.
         spec: what is known of an atom of a final axis.
         parameters: parameter name -> spec with final axes.
+        buffers: names of those that are not learned.
     """
 
     def __init__(
-        self, resolve: Callable[[Axis], Axis], spec: Callable[[str], AtomSpec], parameters: Mapping[str, ParameterSpec]
+        self,
+        resolve: Callable[[Axis], Axis],
+        spec: Callable[[str], AtomSpec],
+        parameters: Mapping[str, ParameterSpec],
+        buffers: Set[str],
     ) -> None:
+        self.buffers = buffers
         self.resolve = resolve
         self.spec = spec
         self.parameters = parameters
@@ -117,32 +124,43 @@ class Planner:
     def view_of(self, value: Value) -> View | None:
         """What a value is of its parameter; None where it is the whole parameter as it lies."""
         spec = self.parameters[value.parameter or ""]
-        axes = tuple(self.resolve(axis) for axis in value.axes)
+        axes = tuple(value.axes) if value.number < 0 else tuple(self.resolve(axis) for axis in value.axes)
         if value.offset == 0 and axes == spec.axes and value.strides == contiguous_strides(spec.shape):
             return None
         return View(value.offset, value.strides, axes)
 
     def parameter_sites(self, value: Value, kind: str = "") -> list[int]:
         """A parameter that takes part as a tensor: nodes of its neuron axes, the rest as taps."""
-        axes = [self.resolve(axis) for axis in value.axes]
-        labels = ("tap",) * len(axes)
+        name = value.parameter or ""
+        role = "unused" if kind == "unused" else "buffer" if name in self.buffers else "tensor"
         made = []
-        for number, combination in enumerate(combinations([self.book.pieces_of(axis) for axis in axes])):
-            atoms = self.book.with_bases(name for piece in combination for name in piece.atoms)
-            slot = Slot(value.parameter or "", number, "buffer" if atoms else "scalar", labels, self.view_of(value))
-            made.append(self.book.new_site(kind or ("parameter" if atoms else "scalar"), atoms, [slot]))
+        for view in self._views_of(value):
+            axes = self.parameters[name].axes if view is None else view.axes
+            for number, combination in enumerate(combinations([self.book.pieces_of(axis) for axis in axes])):
+                atoms = self.book.with_bases(atom for piece in combination for atom in piece.atoms)
+                slot = Slot(name, number, role if atoms or kind else "scalar", ("tap",) * len(axes), view)
+                made.append(self.book.new_site(kind or ("parameter" if atoms else "scalar"), atoms, [slot]))
         return made
+
+    def _views_of(self, value: Value) -> list[View | None]:
+        """A parameter's value as views with one axis per dimension."""
+        axes = tuple(value.axes) if value.number < 0 else tuple(self.resolve(axis) for axis in value.axes)
+        if not any(isinstance(axis, Case) for axis in axes):
+            return [self.view_of(value)]
+        return [
+            View(value.offset + start * value.strides[dim], value.strides, mine)
+            for dim, start, _, mine in by_choice(axes, self.size)
+        ]
+
+    def size(self, axis: Axis) -> int:
+        """Number of elements of a final axis."""
+        return axis_size(axis, lambda name: self.spec(name).size)
 
     def _place_rest(self) -> None:
         """Entries that nothing has placed lie on sites of their own."""
         for name, view in uncovered(self.parameters, self.sites, self.blocks, self.spec):
             value = Value(-1, list(view.axes), name, offset=view.offset, strides=view.strides)
-            axes = tuple(view.axes)
-            for number, combination in enumerate(combinations([self.book.pieces_of(axis) for axis in axes])):
-                atoms = self.book.with_bases(atom for piece in combination for atom in piece.atoms)
-                whole = axes == self.parameters[name].axes and value.offset == 0
-                slot = Slot(name, number, "buffer", ("tap",) * len(axes), None if whole else view)
-                self.book.new_site("unused", atoms, [slot])
+            self.parameter_sites(value, kind="unused")
 
     # --- records
 

@@ -6,6 +6,7 @@ from weightspace.axes import UNIT, Axis, Product, Sum
 from weightspace.tracing._call import Call
 from weightspace.tracing._records import Value
 from weightspace.tracing._registry import rule
+from weightspace.tracing._reshape import reshape as reshape_axes
 
 
 @rule(
@@ -19,7 +20,7 @@ from weightspace.tracing._registry import rule
 )
 def reshape(call: Call) -> list[Axis] | None:
     """A row-major rearrangement: axes become products, or are refined where a new dimension ends inside one."""
-    axes = call.solver.reshape(call.input.axes, call.shape) if prod(call.shape) else None
+    axes = reshape_axes(call.solver, call.input.axes, call.shape) if prod(call.shape) else None
     return None if axes is None else call.alias(axes)
 
 

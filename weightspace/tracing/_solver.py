@@ -5,7 +5,7 @@ the operation as its
 reason: the group can only become too small, never wrong.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from weightspace.axes import FREE, UNIT, Atom, AtomSpec, Axis, Case, Product, Spread, Sum, atoms_of, axis_size
@@ -13,7 +13,6 @@ from weightspace.errors import TraceError
 from weightspace.tracing._axis_forms import (
     bounds,
     choose,
-    factors_of,
     holds_sum,
     parts_of,
     product_of,
@@ -45,7 +44,7 @@ class AxisSolver:
 
     def __init__(self) -> None:
         self._variables: dict[str, _Variable] = {}
-        self._apart: list[tuple[Axis, tuple[Axis, ...]]] = []
+        self.apart: list[tuple[Axis, tuple[Axis, ...]]] = []
 
     def atom(
         self,
@@ -81,8 +80,12 @@ class AxisSolver:
         if isinstance(axis, Product):
             return product_of([self.resolve(factor) for factor in axis.factors], self.size)
         terms = [self.resolve(term) for term in axis.terms]
-        if isinstance(axis, Sum):
+        if isinstance(axis, Sum) and not any(isinstance(term, Spread) for term in terms):
             return sum_of(terms, axis.of)
+        if isinstance(axis, Sum):
+            ends = bounds([self.size(term) for term in terms])
+            places = [tuple(range(a, b)) for a, b in zip(ends, ends[1:], strict=False)]
+            return spread_of(terms, places, self.size, axis.of)
         if isinstance(axis, Spread):
             return spread_of(terms, axis.places, self.size, axis.of)
         return self._case(terms, axis)
@@ -133,7 +136,7 @@ class AxisSolver:
 
     def keep_apart(self, axis: Axis, others: Iterable[Axis]) -> None:
         """The permutation of an axis must not depend on coordinates along `others`, whatever is unified later."""
-        self._apart.append((axis, tuple(others)))
+        self.apart.append((axis, tuple(others)))
 
     def is_free(self, name: str) -> bool:
         """Whether an atom may still be permuted."""
@@ -153,7 +156,8 @@ class AxisSolver:
             if isinstance(term, Atom):
                 self._variables[term.name].neuron = True
 
-    def _drop(self, name: str, gone: Iterable[str]) -> None:
+    def drop(self, name: str, gone: Iterable[str]) -> None:
+        """An atom's permutation does not depend on some others."""
         gone = set(gone)
         self._variables[name].over = tuple(base for base in self.over(name) if base not in gone)
 
@@ -162,7 +166,7 @@ class AxisSolver:
         a, b = self.resolve(a), self.resolve(b)
         if a == b:
             return True
-        if any(self._collapse(axis, reason) for axis in (a, b)):
+        if any(self.collapse(axis, reason) for axis in (a, b)):
             return self.unify(a, b, reason)
         if self.size(a) != self.size(b):
             raise TraceError(
@@ -182,7 +186,7 @@ class AxisSolver:
             self.freeze(b, reason)
         return done
 
-    def _collapse(self, axis: Axis, reason: str) -> bool:
+    def collapse(self, axis: Axis, reason: str) -> bool:
         """Make the choices of an axis one; whether there were any."""
         found = [part for part in parts_of(axis) if isinstance(part, Case)]
         for part in found:
@@ -303,7 +307,7 @@ class AxisSolver:
         """An atom, and what it depends on, must not depend on another atom that becomes one with it."""
         for other in (name, *self._bases(name)):
             if base in self.over(other):
-                self._drop(other, [base])
+                self.drop(other, [base])
 
     def split(self, axis: Axis, size: int) -> tuple[Axis, Axis] | None:
         """Read an atom as a product of an axis of `size` elements and the rest; the rest is a fibre over the first."""
@@ -340,48 +344,13 @@ class AxisSolver:
         self._cut(axis.name, Sum(tuple(parts)))
         return True
 
-    def reshape(self, axes: Sequence[Axis], sizes: Sequence[int]) -> list[Axis] | None:
-        """The axes of a row-major reshape, atoms refined where a new dimension ends inside them; None where
-        that is impossible.
-        """
-        todo = [factor for axis in map(self.resolve, axes) for factor in factors_of(axis)]
-        result: list[Axis] = []
-        for size in sizes:
-            taken: list[Axis] = []
-            while (missing := size // self.size(Product(tuple(taken)))) > 1:
-                head = self.resolve(todo[0])
-                if isinstance(head, Product):
-                    todo[:1] = list(head.factors)
-                    continue
-                step = self.size(head)
-                if missing % step == 0:
-                    taken.append(todo.pop(0))
-                    continue
-                parts = self._split_into(head, missing) if step % missing == 0 else None
-                if parts is None:
-                    return None
-                todo[:1] = list(parts)
-            result.append(self.resolve(Product(tuple(taken))))
-        return result
-
-    def _split_into(self, axis: Axis, count: int) -> tuple[Axis, Axis] | None:
-        """Read an axis as `count` runs; those of a sum are told apart, and each may have an axis of its own."""
-        if not isinstance(axis, Sum):
-            return self.split(axis, count)
-        length = self.size(axis) // count
-        ends = set(bounds([self.size(term) for term in axis.terms]))
-        if any(length * k not in ends for k in range(count)):
-            cuts = Sum(tuple(self.atom(length) for _ in range(count)))
-            if not all(isinstance(term, Atom) for term in axis.terms) or not self.unify(axis, cuts, "reshape"):
-                return None
-            return self._split_into(self.resolve(axis), count)
-        runs: list[list[Axis]] = [[] for _ in range(count)]
-        for term, places in terms_of(axis, self.size):
-            runs[places[0] // length].append(term)
+    def told_apart(self, options: Sequence[Axis]) -> tuple[Axis, Axis]:
+        """A fixed axis with an element for each option, and the axis that is the option of its element."""
         name = f"a{len(self._variables)}"
-        base = self.atom(count, kind="constant", reason="runs")
-        self._variables[name].bound = Sum((UNIT,) * count)
-        return self.resolve(base), self.resolve(Case(tuple(sum_of(run) for run in runs), name, (UNIT,) * count))
+        units = (UNIT,) * len(options)
+        base = self.atom(len(options), kind="constant", reason="runs")
+        self._variables[name].bound = Sum(units)
+        return self.resolve(base), self.resolve(Case(tuple(options), name, units))
 
     def part_of(self, axis: Axis, cut: Axis, start: int, size: int) -> Axis:
         """An axis where along another one only a run is looked at: what depends on its term is known then."""
@@ -394,43 +363,6 @@ class AxisSolver:
                 return self.resolve(choose(axis, cut.of, number))
         return axis
 
-    def settle_choices(self, tensors: Iterable[Sequence[Axis]]) -> None:
-        """An axis that differs between the terms of another one stands beside that one in every tensor, or its
-        choices are one.
-        """
-        tensors, changed = list(tensors), True
-        while changed:
-            changed = False
-            for axes in tensors:
-                parts = [part for axis in axes for part in parts_of(self.resolve(axis))]
-                known = {part.of for part in parts if isinstance(part, (Sum, Spread))}
-                for part in parts:
-                    if isinstance(part, Case) and part.base not in known:
-                        changed |= self._collapse(part, "a tensor without the axis that tells them apart")
-
-    def settle_fibres(self, tensors: Iterable[Sequence[Axis]]) -> None:
-        """A fibre stands in every tensor beside its base, or its permutation does not depend on it.
-
-        Unified atoms may depend on whatever either of them may depend on; here that is cut down to what is true of
-        every tensor. The base is looked for in the fibre's own dimension first; where it is missing, or stands in
-        several other dimensions, the fibre becomes independent of it.
-        """
-        for axis, others in self._apart:
-            for name in self.atoms(axis):
-                self._drop(name, [atom for other in others for atom in self.atoms(other)])
-        found = {tuple(tuple(_by_term(self.resolve(axis))) for axis in axes) for axes in tensors}
-        changed = True
-        while changed:
-            changed = False
-            for dims in found:
-                for number, terms in enumerate(dims):
-                    elsewhere = [name for d, other in enumerate(dims) if d != number for term in other for name in term]
-                    for term in terms:
-                        for name in term:
-                            gone = [base for base in self.over(name) if not _has_one_base(term, elsewhere, base)]
-                            self._drop(name, gone)
-                            changed |= bool(gone)
-
     def spec(self, name: str) -> AtomSpec:
         """What is known of an unbound atom."""
         variable = self._variables[name]
@@ -439,16 +371,3 @@ class AxisSolver:
         return AtomSpec(
             variable.size, variable.kind, over, neuron, variable.reason, "" if variable.kind == FREE else variable.label
         )
-
-
-def _by_term(axis: Axis) -> Iterator[tuple[str, ...]]:
-    """Atoms of each term of an axis."""
-    if isinstance(axis, (Sum, Spread, Case)):
-        for term in axis.terms:
-            yield from _by_term(term)
-    else:
-        yield tuple(atoms_of(axis))
-
-
-def _has_one_base(term: Sequence[str], elsewhere: Sequence[str], base: str) -> bool:
-    return term.count(base) == 1 if base in term else elsewhere.count(base) == 1

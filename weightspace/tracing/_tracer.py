@@ -16,11 +16,14 @@ from weightspace.tracing._constants import can_fold, constant_axes, digest, expr
 from weightspace.tracing._export import canonical_state, live_nodes, module_path, named_arguments
 from weightspace.tracing._finish import finish
 from weightspace.tracing._parameters import Parameters
+from weightspace.tracing._plan_contract import is_weighted
 from weightspace.tracing._records import Record, Value
 from weightspace.tracing._registry import Rule, find_rule
+from weightspace.tracing._settle import settle_choices, settle_fibres
 from weightspace.tracing._solver import AxisSolver
 
 KEEPS_WEIGHTS = ("aten.linear.", "aten.conv")
+REGIONS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 
 
 class Tracer:
@@ -61,8 +64,12 @@ class Tracer:
         for value in outputs:
             self._fix(value.axes, "output", "output")
         self._fix_unread(outputs)
-        self._solver.settle_choices([value.axes for value in self._values if value.parts is None])
-        self._solver.settle_fibres([value.axes for value in self._values if value.parts is None])
+        on_edges = [use.value for record in self._records for use in record.uses]
+        on_edges += [v for r in self._records if r.kind == "contract" for v in r.inputs if v.parameter is not None]
+        on_edges = [value for value in on_edges if _is_on_edges(value, self._records)]
+        tensors = [value.axes for value in self._values if value.parts is None]
+        settle_choices(self._solver, tensors, [value.axes for value in on_edges])
+        settle_fibres(self._solver, [value.axes for value in self._values if value.parts is None])
         return finish(
             self._module, self._solver, self._parameters, records=self._records, outputs=outputs, values=self._values
         )
@@ -138,7 +145,7 @@ class Tracer:
             found: Any = self._of_node[arguments[0]]
             self._of_node[node] = found[arguments[1]] if isinstance(found, (list, tuple)) else found
             return
-        if self._pick(node) or self._fold(node):
+        if self._pick(node) or self._fold(node) or self._inline(node):
             return
         result = node.meta.get("val")
         rule = find_rule(node.target) if isinstance(node.target, torch._ops.OpOverload) else None
@@ -175,6 +182,24 @@ class Tracer:
             self._of_node[node] = self._constant(found, label)
         else:
             self._of_node[node] = [self._constant(part, f"{label}.{k}") for k, part in enumerate(found)]
+        return True
+
+    def _inline(self, node: torch.fx.Node) -> bool:
+        """Regions without gradients or with autocast are part of the computation around them."""
+        if getattr(node.target, "__name__", "") not in REGIONS:
+            return False
+        position = next(k for k, a in enumerate(node.args) if isinstance(a, torch.fx.Node) and a.op == "get_attr")
+        region = getattr(node.graph.owning_module, str(node.args[position].target))  # type: ignore[union-attr]
+        arguments = iter(node.args[position + 1 :])
+        for inner in region.graph.nodes:
+            if inner.op == "placeholder":
+                self._of_node[inner] = _map(next(arguments), self._of_node)
+            elif inner.op == "call_function":
+                self._call(inner, set(region.graph.nodes))
+            elif inner.op == "output":
+                results = _map(inner.args[0], self._of_node)
+                several = isinstance(node.meta.get("val"), (list, tuple))
+                self._of_node[node] = results if several or not isinstance(results, (list, tuple)) else results[0]
         return True
 
     def _arguments(self, node: torch.fx.Node) -> Any:
@@ -298,10 +323,21 @@ class Tracer:
         read = {id(value) for value in outputs}
         for record in reversed(self._records):
             if record.kind != "alias" or id(record.output) in read:
-                read |= {id(value) for value in (*record.inputs, *(use.value for use in record.uses))}
+                source = [record.source[0]] if record.source else []
+                read |= {id(value) for value in (*record.inputs, *source, *(use.value for use in record.uses))}
         for value in self._parameters.values():
             if id(value) not in read:
                 self._fix(value.axes, "unused", "no operation reads it")
+
+
+def _is_on_edges(value: Value, records: Sequence[Record]) -> bool:
+    """Whether the entries of a parameter become edges, which have one axis at either end."""
+    for record in records:
+        if any(use.value is value for use in record.uses):
+            return True
+        if record.kind == "contract" and value in record.inputs and is_weighted(record):
+            return True
+    return False
 
 
 def _used_results(node: torch.fx.Node, live: set[torch.fx.Node], count: int) -> set[int]:
