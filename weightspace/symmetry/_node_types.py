@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 LINEAR = {
-    "neg", "multiply", "divide", "avg_pool", "adaptive_avg_pool", "mean", "sum", "slice", "view", "output",
+    "neg", "multiply", "divide", "avg_pool", "adaptive_avg_pool", "mean", "sum", "slice", "view", "output", "last",
+    "pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "unfold", "fold", "windows", "expand", "roll", "flip",
 }  # fmt: skip
 HOMOGENEOUS = {"relu", "leaky_relu", "prelu", "max_pool", "adaptive_max_pool", "amax", "amin"}
 ODD = {"tanh", "sin", "tan", "atan", "erf", "sinh", "softsign", "asinh", "arctan"}

@@ -13,7 +13,7 @@ from torch import Tensor
 from weightspace.conversion import check_state_dict
 from weightspace.errors import WeightspaceError
 from weightspace.symmetry._entries import Ints
-from weightspace.symmetry._gauge_relations import GaugeRelations
+from weightspace.symmetry._gauge_rules import gauge_graph
 from weightspace.symmetry._linear_systems import Equations, Kernel
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ScalingGroup:
     """The scales and signs of a weight space, as far as it was traced for them.
 
     A positive scale may move through functions that are positively homogeneous, a sign through odd ones; norms,
-    products and shared weights tie them together. See `GaugeRelations` for the rules.
+    products and shared weights tie them together. See `_gauge_rules.py` for the rules.
 
     Args:
         space: of the networks; its `symmetries` say which of the two groups it has.
@@ -54,7 +54,7 @@ class ScalingGroup:
 
     def __init__(self, space: "WeightSpace") -> None:
         self._space = space
-        self.relations = GaugeRelations(space)
+        self.relations = gauge_graph(space)
 
     @cached_property
     def scales(self) -> Kernel:
