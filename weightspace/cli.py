@@ -29,6 +29,16 @@ The configuration is a YAML file with the sections data, model and trainer; ever
 line too. `weightspace fit --help-all` lists every key (it loads torch and lightning, and takes some seconds)."""
 
 
+TRACE_PAGE = """\
+examples:
+  weightspace trace torch.nn:Identity --input 1,3
+  weightspace trace mynets:resnet20 --input 1,3,32,32 --picture resnet20.svg
+  weightspace trace mynets:gpt2 --input int64:1,64 --meta
+  weightspace trace best.safetensors --module mynets:resnet20 --json space.json --graphml graph.graphml
+
+Repeated layers of large networks share lines; --all shows each. Nothing in a checkpoint is run."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -81,13 +91,18 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _trace(arguments: argparse.Namespace) -> None:
-    from weightspace.factory import example_inputs, module_from
-    from weightspace.tracing import trace
+    from weightspace.reports import SpaceFiles, inspect_network
 
-    space = trace(module_from(arguments.module), *example_inputs(arguments.input))
-    print(space.describe())
-    if arguments.json:
-        arguments.json.write_text(space.to_json())
+    files = SpaceFiles(arguments.json, arguments.graphml, arguments.picture, arguments.weights)
+    text = inspect_network(
+        arguments.network,
+        module=arguments.module,
+        inputs=arguments.input,
+        everything=arguments.all,
+        meta=arguments.meta,
+        files=files,
+    )
+    print(text)
 
 
 def _zoo_train(arguments: argparse.Namespace) -> None:
@@ -182,13 +197,26 @@ def _add_demo(commands: _Commands) -> None:
 
 def _add_trace(commands: _Commands) -> None:
     parser = _command(
-        commands, "trace", "show a module's weight space: parameters, neuron groups, what is frozen", _trace
+        commands, "trace", "show a network's weight space: parameters, neuron groups, what is frozen", _trace
     )
-    parser.add_argument("module", help="package.module:factory, callable without arguments")
     parser.add_argument(
-        "--input", action="append", required=True, metavar="SHAPE", help="e.g. 1,1,28,28; once per input"
+        "network", metavar="NETWORK", help="package.module:factory, or a checkpoint: .pt .pth .th .safetensors"
     )
+    parser.add_argument("--module", metavar="FACTORY", help="package.module:factory of the checkpoint's network")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="SHAPE",
+        help="e.g. 1,3,32,32 or int64:1,16; once per input, guessed where it can be",
+    )
+    parser.add_argument("--all", action="store_true", help="a line for each parameter, also of repeated layers")
+    parser.add_argument("--meta", action="store_true", help="build the module without weights, for large ones")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the weight space there")
+    parser.add_argument("--graphml", type=Path, metavar="FILE", help="write the parameter graph's topology there")
+    parser.add_argument("--weights", action="store_true", help="write the weights into the GraphML file, too")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the parameter graph: .png, .svg or .pdf")
+    parser.epilog = TRACE_PAGE
 
 
 def _add_zoo(commands: _Commands) -> None:

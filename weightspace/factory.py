@@ -79,20 +79,31 @@ def call_factory(factory: Callable[..., nn.Module], name: str, arguments: Mappin
 
 
 def example_inputs(texts: Sequence[str]) -> tuple[Tensor, ...]:
-    """Example inputs of the given shapes, random numbers from a fixed seed.
+    """Example inputs of the given shapes: random numbers from a fixed seed, or 0 and 1 in turn for whole numbers.
 
     Args:
-        texts: one shape per input, e.g. `"1,1,28,28"`.
+        texts: a shape per input, e.g. `"1,1,28,28"`; with another dtype than float32 `"int64:1,16"`.
 
     Raises:
-        ConfigurationError: a text that is no shape.
+        ConfigurationError: a text that is no shape, or an unknown dtype.
 
     Example:
-        >>> [x.shape for x in example_inputs(["1,1,28,28"])]
-        [torch.Size([1, 1, 28, 28])]
+        >>> [(x.shape, x.dtype) for x in example_inputs(["1,1,28,28", "int64:1,16"])]
+        [(torch.Size([1, 1, 28, 28]), torch.float32), (torch.Size([1, 16]), torch.int64)]
     """
     generator = torch.Generator().manual_seed(0)
-    return tuple(torch.randn(_shape(text), generator=generator) for text in texts)
+    return tuple(_example(text, generator) for text in texts)
+
+
+def _example(text: str, generator: torch.Generator) -> Tensor:
+    name, colon, rest = text.partition(":")
+    shape = _shape(rest if colon else text)
+    dtype = getattr(torch, name, None) if colon else torch.float32
+    if not isinstance(dtype, torch.dtype) or dtype.is_complex:
+        raise ConfigurationError(f"input: found the dtype {name!r} in {text!r}, wanted e.g. float32, int64 or bool")
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=generator).to(dtype)
+    return (torch.arange(torch.Size(shape).numel()) % 2).reshape(shape).to(dtype)
 
 
 def _shape(text: str) -> list[int]:

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weightspace.axes import FREE, AtomSpec, atoms_of, axis_text
+from weightspace.axes import FREE, AtomSpec, atoms_of
 from weightspace.block_stream import MAX_EDGES, check_edge_count, iter_blocks
 from weightspace.conversion import GraphLayout, check_state_dict, check_tied
+from weightspace.describe_space import describe_space
 from weightspace.errors import WeightspaceError
 from weightspace.graph import EdgeBlock, ParameterGraph
 from weightspace.group import EntryAction, GroupElement, PermutationGroup
@@ -260,26 +261,13 @@ class WeightSpace:
         """
         return cls(**space_fields(text))
 
-    def describe(self) -> str:
-        """A table for people: parameters with their axes, groups, order, and what is frozen and why."""
-        total = sum(spec.numel for spec in self.parameters.values())
-        width = max([len(name) for name in self.parameters] + [9])
-        lines = [
-            f"{len(self.parameters)} parameters, {total:,} entries, {len(self.groups)} neuron groups, log10 "
-            f"order {self.log10_order:.2f}"
-        ]
-        lines += [f"signature {self.signature}", "", f"{'parameter':{width}}  {'shape':16} {'role':16} axes"]
-        for name, spec in self.parameters.items():
-            axes = "  x  ".join(axis_text(axis) for axis in spec.axes) or "scalar"
-            lines.append(f"{name:{width}}  {'x'.join(map(str, spec.shape)):16} {spec.role:16} {axes}")
-        lines += ["", f"{'neuron group':{width}}  size  acts on"]
-        for group in self.groups:
-            over = f" (for each of {', '.join(group.over)})" if group.over else ""
-            lines.append(
-                f"{group.name:{width}}  {group.size:<5} {', '.join(f'{p}[{d}]' for p, d in group.members)}{over}"
-            )
-        lines += ["", "frozen axes:" if self.frozen else "no axis is frozen"]
-        return "\n".join(lines + [f"  {name}: {reason}" for name, reason in self.frozen.items()])
+    def describe(self, *, everything: bool = False) -> str:
+        """A table for people: parameters with their axes, groups, order, and what is frozen and why.
+
+        Args:
+            everything: a line for each parameter; by default repeated layers of large networks share lines.
+        """
+        return describe_space(self, everything=everything)
 
     def __repr__(self) -> str:
         total = sum(spec.numel for spec in self.parameters.values())

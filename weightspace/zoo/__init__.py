@@ -3,6 +3,7 @@
 from weightspace.zoo._architectures import ACTIVATIONS, ARCHITECTURES, build
 from weightspace.zoo._checkpoint import Checkpoint, fit_checkpoint, read_checkpoint
 from weightspace.zoo._import import ImportSummary, import_checkpoints
+from weightspace.zoo._named_network import NamedNetwork, named_network
 from weightspace.zoo._optimisers import OPTIMISERS
 from weightspace.zoo._population import Schedule, predict_population, train_population
 from weightspace.zoo._sampling import SubPopulation, ZooConfig, draw_subpopulation, initial_state
@@ -16,6 +17,7 @@ __all__ = [
     "OPTIMISERS",
     "Checkpoint",
     "ImportSummary",
+    "NamedNetwork",
     "Schedule",
     "SubPopulation",
     "TrainedStack",
@@ -29,6 +31,7 @@ __all__ = [
     "fit_checkpoint",
     "import_checkpoints",
     "initial_state",
+    "named_network",
     "predict_population",
     "read_checkpoint",
     "train_population",

@@ -19,6 +19,7 @@ SUFFIXES = (".pt", ".pth", ".th", ".safetensors")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 COUNTER = "num_batches_tracked"
+ARCHITECTURE = "architecture"  # of networks that the library trained: what zoo._architectures.build takes
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -29,7 +30,7 @@ class Checkpoint:
     Args:
         path: of the file.
         state_dict: the weights.
-        scalars: numbers and texts that stood beside them.
+        scalars: numbers and texts that stood beside them, and the specification `architecture` where there is one.
         ignored: names of what else stood beside them (an optimiser's state, for example).
     """
 
@@ -157,11 +158,20 @@ def _scalars(entries: Mapping[Any, Any]) -> tuple[dict[str, Any], tuple[str, ...
             value = value.item()
         if isinstance(value, float) and not math.isfinite(value):
             value = None
-        if value is None or isinstance(value, bool | int | float | str):
+        if value is None or isinstance(value, bool | int | float | str) or (key == ARCHITECTURE and _is_plain(value)):
             scalars[str(key)] = value
         else:
             ignored.append(str(key))
     return scalars, tuple(ignored)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is JSON as it stands."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(part) for key, part in value.items())
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | str) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _without_prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
