@@ -8,6 +8,7 @@ LEVEL_0 = frozenset(
         "topology",
         "conversion",
         "block_stream",
+        "describe_space",
         "factory",
         "group",
         "graph",
