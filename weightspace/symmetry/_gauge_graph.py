@@ -200,11 +200,28 @@ class GaugeGraph:
             self.scale.add((plus[0], 1), (minus[0], -degree), (plus[1], -1), (minus[1], way.degree))
             self.sign.add((plus[0], 1), (minus[0], parity), (plus[1], 1), (minus[1], way.parity))
 
+    def is_marker(self, site: int) -> bool:
+        """Whether a site stands for a part of the atoms of a value that has another site with all of them (heads
+        beside the features inside heads): it has no factor of its own.
+        """
+        mine, wires = set(self.space.sites[site].atoms), self.wires.get(site, [])
+        sources = [set(self.space.sites[wire.source_site].atoms) for wire in wires]
+        return self.types[site].kind == "view" and bool(sources) and all(mine < source for source in sources)
+
+    def is_product(self, site: int) -> bool:
+        """Whether a site is a view of all sites of a value together, each of which has atoms of its own."""
+        wires = self.wires.get(site, [])
+        atoms = [name for wire in wires for name in self.space.sites[wire.source_site].atoms]
+        fits = sorted(atoms) == sorted(self.space.sites[site].atoms) and len(set(atoms)) == len(atoms)
+        return self.types[site].kind == "view" and fits and bool(wires)
+
     def crowded(self, wires: Sequence[Wire]) -> set[int]:
         """Arguments that come to a node over several edges: a value with several sites, whose factor is not known."""
         seen: set[tuple[int, int]] = set()
         found = set()
         for wire in wires:
+            if self.is_marker(wire.source_site):
+                continue
             for target in np.unique(wire.target).tolist():
                 if (wire.argument, target) in seen:
                     found.add(wire.argument)

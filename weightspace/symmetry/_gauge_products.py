@@ -68,7 +68,9 @@ def relate_sum(graph: GaugeGraph, site: int) -> None:
     """
     wires = graph.wires[site]
     sums = [wire for wire in wires if wire.edge_type == "reduce"]
-    if len(sums) > 1 or any(graph.serves_several(wire.source_site) for wire in wires if not _is_marker(graph, wire)):
+    if len(sums) > 1 or any(
+        graph.serves_several(wire.source_site) for wire in wires if not graph.is_marker(wire.source_site)
+    ):
         _give_up(graph, site)
         return
     graph.place_numbers(site)
@@ -82,11 +84,6 @@ def relate_sum(graph: GaugeGraph, site: int) -> None:
     local = graph.local(site, wire.target)
     graph.scale.add(*[(nodes[local], c) for nodes, c in scale], (wire.source, degree))
     graph.sign.add(*[(nodes[local], c) for nodes, c in sign], (wire.source, parity))
-
-
-def _is_marker(graph: GaugeGraph, wire: Wire) -> bool:
-    """Whether a wire comes from a view that has no factor of its own."""
-    return graph.types[wire.source_site].kind == "view"
 
 
 def relate_gates(graph: GaugeGraph, site: int) -> None:
@@ -115,3 +112,16 @@ def relate_gates(graph: GaugeGraph, site: int) -> None:
             shares = graph.local(wire.source_site, wire.source) // size == SIGNED_GATE[kind]
         graph.sign.add((wire.target[shares], 1), (wire.source[shares], parity))
         graph.sign.add((wire.source[~shares], parity))
+
+
+def relate_glu(graph: GaugeGraph, site: int) -> None:
+    """A value times the sigmoid of a gate (Dauphin et al. 2017): the value's factor; none for the gate."""
+    wires = graph.wires.get(site, [])
+    gates = [wire for wire in wires if wire.edge_type == "gate"]
+    values = [wire for wire in wires if wire.edge_type == "value"]
+    if len(gates) != 1 or len(values) != 1 or values[0].fans_in:
+        _give_up(graph, site)
+        return
+    graph.place_numbers(site)
+    graph.stop_all(gates)
+    graph.equal(values[0])

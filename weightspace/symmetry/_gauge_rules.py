@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 from weightspace.axes import FREE
 from weightspace.conversion import entry_layout
 from weightspace.symmetry._gauge_graph import GaugeGraph, Way, Wire
-from weightspace.symmetry._gauge_products import relate_gates, relate_product, relate_product_node, relate_sum
+from weightspace.symmetry._gauge_products import (
+    relate_gates,
+    relate_glu,
+    relate_product,
+    relate_product_node,
+    relate_sum,
+)
 
 if TYPE_CHECKING:
     from weightspace.space import WeightSpace
@@ -52,14 +58,10 @@ def gauge_graph(space: "WeightSpace") -> GaugeGraph:
 
 
 def _is_seen(graph: GaugeGraph, site: int, other: int) -> bool:
-    """Whether a site reads another one as a whole, in a view with the same atoms in another order."""
-    atoms = set(graph.space.sites[other].atoms)
+    """Whether a site reads another one in a view of all that the value has."""
     views = [plan.source for plan in graph.space.blocks if plan.slot is not None and plan.target == site]
     return any(
-        graph.types[view].kind == "view"
-        and set(graph.space.sites[view].atoms) == atoms
-        and [wire.source_site for wire in graph.wires.get(view, [])] == [other]
-        for view in views
+        graph.is_product(view) and any(wire.source_site == other for wire in graph.wires[view]) for view in views
     )
 
 
@@ -76,7 +78,7 @@ def _rule(graph: GaugeGraph, site: int) -> Callable[[GaugeGraph, int], None]:
         "multiply": relate_product, "divide": relate_product, "product": relate_product_node, "view": _relate_view,
         "parameter": _relate_tensor, "scalar": _relate_tensor, "normaliser": _relate_normaliser,
         "rnn_tanh": relate_gates, "rnn_relu": relate_gates, "gru": relate_gates, "lstm": relate_gates,
-        "lstm_memory": relate_gates,
+        "lstm_memory": relate_gates, "glu": relate_glu,
     }  # fmt: skip
     return known.get(kind, relate_unknown)
 
@@ -151,18 +153,19 @@ def _relate_tensor(graph: GaugeGraph, site: int) -> None:
 
 
 def _relate_view(graph: GaugeGraph, site: int) -> None:
-    """A view of one site with the same atoms has its factor. One that stands for a part of a site's atoms, beside that
-    site itself, has none of its own.
-    """
-    wires, atoms = graph.wires.get(site, []), set(graph.space.sites[site].atoms)
+    """A view of sites that have its atoms between them has the product of their factors."""
+    wires, nodes = graph.wires.get(site, []), graph.of(site)
     graph.place_numbers(site)
-    sources = [set(graph.space.sites[wire.source_site].atoms) for wire in wires]
-    if len(wires) == 1 and (sources[0] == atoms or not sources[0]):
+    if graph.is_product(site):
+        reads = [(graph.spread(wire), *graph.out[wire.source_site]) for wire in wires]
+        graph.scale.add((nodes, -1), *((source, degree) for source, degree, _ in reads))
+        graph.sign.add((nodes, 1), *((source, parity) for source, _, parity in reads))
+    elif len(wires) == 1 and not graph.space.sites[wires[0].source_site].atoms:
         graph.equal(wires[0])
-        return
-    graph.fix(graph.of(site))
-    if not all(atoms < source for source in sources):
-        graph.stop_all(wires)
+    else:
+        graph.fix(nodes)
+        if not graph.is_marker(site):
+            graph.stop_all(wires)
 
 
 def _relate_same(graph: GaugeGraph, site: int) -> None:

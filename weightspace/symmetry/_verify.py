@@ -73,7 +73,7 @@ def verify(
         dtype: of the check.
 
     Raises:
-        VerificationError: names the neuron group, its parameters and their operation.
+        VerificationError: names the neuron group, its parameters and their operation, or what a scaling moves.
     """
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -90,6 +90,30 @@ def verify(
             _blame(space, state, run=run, wanted=wanted, tolerance=TOLERANCE[dtype])
         for group in space.groups:
             _control(space, group.name, state, run=run, wanted=wanted)
+        if set(space.symmetries) != {"permutation"}:
+            _check_scaling(space, state, generator, run=run, wanted=wanted, tolerance=TOLERANCE[dtype])
+
+
+def _check_scaling(
+    space: WeightSpace,
+    state: Mapping[str, Tensor],
+    generator: torch.Generator,
+    *,
+    run: Callable[[Mapping[str, Tensor]], list[Tensor]],
+    wanted: Sequence[Tensor],
+    tolerance: float,
+) -> None:
+    """A random scaling stands for all: those that keep the function are a subgroup, which a generic element of a
+    larger group misses.
+    """
+    scaling = space.random_scaling(generator)
+    error = _difference(run({name: value * scaling.factors[name].to(value) for name, value in state.items()}), wanted)
+    if error > tolerance:
+        moved = [name for name, factor in scaling.factors.items() if bool((factor != 1).any())]
+        raise VerificationError(
+            f"verify: a random element of the scales and signs (on {', '.join(moved)}) changes the function by "
+            f"{error:.1e}, allowed {tolerance:.0e}. A rule is wrong; trace with symmetries={{'permutation'}} alone"
+        )
 
 
 def _runner(
