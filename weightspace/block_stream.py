@@ -99,7 +99,7 @@ def _edge_block(
     name = plan.name if rows is None else f"{plan.name}[{rows.start}:{rows.stop}]"
     device = entries.device
     return EdgeBlock(
-        (tensors.edge_index + ends).to(device),
+        tensors.edge_index.add_(ends).to(device),
         entries,
         tensors.address.to(device),
         plan.edge_type,

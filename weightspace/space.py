@@ -206,7 +206,7 @@ class WeightSpace:
             )
         return self.layout.graph(stacked, (models,))
 
-    def iter_blocks(self, state_dict: Mapping[str, Tensor], *, numbers: int = 2**24) -> Iterator[EdgeBlock]:
+    def iter_blocks(self, state_dict: Mapping[str, Tensor], *, numbers: int = 2**22) -> Iterator[EdgeBlock]:
         """The edge blocks of one network's graph one after the other, made when asked for and not kept.
 
         For networks whose graph does not fit in memory. Node numbers are those of `to_graph`; a large block comes in
