@@ -1,7 +1,6 @@
 """Run a whole stack of networks at once, differentiably: `torch.func.functional_call` under `torch.vmap`."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,29 +10,18 @@ from torch.export.graph_signature import InputKind
 from weightspace.axes import pieces
 from weightspace.conversion import check_state_dict
 from weightspace.errors import WeightspaceError
+from weightspace.exporting import evaluation_mode, exported, plain_attention
 from weightspace.topology import SitePlan
 
 if TYPE_CHECKING:
     from weightspace.space import WeightSpace
 
 
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Every submodule in evaluation mode, and back as it was."""
-    before = {part: part.training for part in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, training in before.items():
-            part.training = training
-
-
 def evaluation_call(
     module: nn.Module, state: Mapping[str, Tensor], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> list[Tensor]:
     """Tensors of a module's result, run in evaluation mode with other weights; the module is left as it is."""
-    with evaluation_mode(module):
+    with evaluation_mode(module), plain_attention():
         result = torch.func.functional_call(module, dict(state), args, dict(kwargs))
     return [leaf for leaf in torch.utils._pytree.tree_leaves(result) if isinstance(leaf, Tensor)]
 
@@ -79,7 +67,7 @@ class Runner:
         def one(state: dict[str, Tensor], *args: Tensor) -> Any:
             return torch.func.functional_call(self.module, state, args)
 
-        with evaluation_mode(self.module):
+        with evaluation_mode(self.module), plain_attention():
             return torch.vmap(one, in_dims=(0, *[None if shared else 0] * len(inputs)))(dict(stacked), *inputs)
 
     def activations(
@@ -133,8 +121,7 @@ class Runner:
     def _program(self, inputs: tuple[Any, ...]) -> torch.export.ExportedProgram:
         key = tuple((tuple(value.shape), value.dtype) for value in inputs)
         if key not in self._programs:
-            with evaluation_mode(self.module):
-                self._programs[key] = torch.export.export(self.module, inputs, strict=False)
+            self._programs[key] = exported(self.module, inputs)
         return self._programs[key]
 
     def _compare(self, program: torch.export.ExportedProgram, plans: Mapping[int, SitePlan]) -> None:

@@ -16,6 +16,7 @@ LEVEL_0 = frozenset(
         "runner",
         "pretrained",
         "parameters",
+        "exporting",
         "space_json",
         "permutation_spec",
     }

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from weightspace.errors import TraceError
-from weightspace.runner import evaluation_mode
+from weightspace.exporting import evaluation_mode, exported
 
 
 def export(module: nn.Module, inputs: Sequence[Any], options: Mapping[str, Any] | None) -> torch.export.ExportedProgram:
@@ -19,15 +19,28 @@ def export(module: nn.Module, inputs: Sequence[Any], options: Mapping[str, Any] 
     options = dict(options or {})
     with evaluation_mode(module):
         _check_runs(module, inputs, options)
-        try:
-            return torch.export.export(module, tuple(inputs), options, strict=False)
-        except Exception as error:
-            raise TraceError(
-                f"trace: torch.export cannot follow {type(module).__name__}: {_first_line(error)}. "
-                f"Data-dependent control flow (if on a tensor's "
-                "value, .item()) and calls into other libraries cannot be traced; trace the part that holds the "
-                "weights, or rewrite them with torch.where"
-            ) from error
+    try:
+        program = exported(module, inputs, options)
+    except Exception as error:
+        raise TraceError(
+            f"trace: torch.export cannot follow {type(module).__name__}: {_first_line(error)}. Data-dependent control "
+            "flow (if on a tensor's value, .item()) and calls into other libraries cannot be traced; trace the part "
+            "that holds the weights, or rewrite them with torch.where"
+        ) from error
+    _check_sizes(module, program)
+    return program
+
+
+def _check_sizes(module: nn.Module, program: torch.export.ExportedProgram) -> None:
+    """Refuse results whose sizes depend on values."""
+    for node in program.graph.nodes:
+        for result in torch.utils._pytree.tree_leaves(node.meta.get("val")):
+            if isinstance(result, Tensor) and any(not isinstance(size, int) for size in result.shape):
+                raise TraceError(
+                    f"trace: the result of {node.target} at '{module_path(node)}' in {type(module).__name__} has a "
+                    "size that depends on values (as masks and nonzero give); do that step outside the module and hand "
+                    "in its result (for torch-geometric's layers, add_self_loops=False and loops in edge_index)"
+                )
 
 
 def _check_runs(module: nn.Module, inputs: Sequence[Any], options: Mapping[str, Any]) -> None:

@@ -138,7 +138,7 @@ class Parameters:
             keep(Record("site", "cat", value, {}, tuple(p for _, _, p in parts), edge_type="cat", dim=dim), "")
         return value
 
-    def follow(self, output: Value, record: Record, node: torch.fx.Node) -> None:
+    def follow(self, output: Value, record: Record, node: torch.fx.Node, number: int) -> None:
         """What a view makes of a parameter is known by its offset and strides."""
         source = record.inputs[0]
         if source.parameter is None or source.seen is None:
@@ -152,7 +152,7 @@ class Parameters:
             except (RuntimeError, TypeError):
                 return
             if isinstance(seen, (list, tuple)):
-                seen = next((part for part in seen if part.shape == _shape(output, self._solver)), None)
+                seen = seen[number]
         if not _is_view(seen, source.seen):
             return
         self._see(output, source, seen)
@@ -177,10 +177,6 @@ class Parameters:
     def named(self) -> Mapping[str, Value]:
         """Parameter name -> its value."""
         return self._values
-
-
-def _shape(value: Value, solver: AxisSolver) -> tuple[int, ...]:
-    return tuple(solver.size(axis) for axis in value.axes)
 
 
 def _is_view(seen: Any, base: Tensor) -> bool:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from weightspace.axes import Axis
+from weightspace.axes import Axis, atoms_of
 from weightspace.topology import Slot
 from weightspace.tracing._plan_site import count_use, place_block, shared_cell, tap_labels
-from weightspace.tracing._records import Record
+from weightspace.tracing._records import Record, Value
 from weightspace.tracing._sites import State, combination_numbers, operation_text
 
 if TYPE_CHECKING:
@@ -210,23 +210,60 @@ def _has_nodes(planner: "Planner", record: Record, letter: str, axis: Axis) -> b
 
 
 def _tie_factors(planner: "Planner", record: Record, state: State) -> None:
-    book, out = planner.book, record.letters[-1]
     results = [site for sites in state.dims for site in sites or ()] or list(state.loose)
     products: dict[str, tuple[int, ...]] = {}
     for position, (value, text) in enumerate(zip(record.inputs, record.letters, strict=False)):
-        before = planner.state(value)
         edge_type = record.types[position]
+        used: set[int] = set()
         for dim, letter in enumerate(text):
-            if before.dims[dim] is None and (not book.has_neurons(before.axes[dim]) or before.loose):
+            found = _factor_sites(planner, value, dim)
+            used.update(found)
+            if not found:
                 continue
-            found = planner.sites_at(value, dim)
-            here = state.dims[out.index(letter)] if letter in out else products.get(letter)
-            if here is None and letter not in out and letter != "_":
-                here = products[letter] = tuple(book.new_site("product", planner.sites[s].atoms) for s in found)
-                for site in here:
-                    _link_all(planner, (site,), results, "reduce")
-            if here is not None and len(here) == len(found):
-                book.tie(found, here, edge_type, position)
+            here = _meeting_sites(planner, record, state, letter, dim=dim, value=value, products=products)
+            if here is not None and len(here) == len(found) and planner.state(value).dims[dim] is not None:
+                planner.book.tie(found, here, edge_type, position)
             else:
-                _link_all(planner, found, results, edge_type, argument=position)
-        _link_all(planner, before.loose, results, edge_type, argument=position)
+                _link_all(planner, found, here or results, edge_type, argument=position)
+        rest = [site for site in planner.state(value).loose if site not in used]
+        _link_all(planner, rest, results, edge_type, argument=position)
+
+
+def _factor_sites(planner: "Planner", value: Value, dim: int) -> tuple[int, ...]:
+    """Sites of a factor's dimension: its own, or those without a dimension that have its atoms."""
+    before = planner.state(value)
+    known = before.dims[dim]
+    if known is not None:
+        return known
+    if not planner.book.has_neurons(before.axes[dim]):
+        return ()
+    mine = set(atoms_of(before.axes[dim]))
+    return tuple(s for s in before.loose if mine & set(planner.sites[s].atoms)) or planner.sites_at(value, dim)
+
+
+def _meeting_sites(
+    planner: "Planner",
+    record: Record,
+    state: State,
+    letter: str,
+    *,
+    dim: int,
+    value: Value,
+    products: dict[str, tuple[int, ...]],
+) -> tuple[int, ...] | None:
+    """The result's sites for a letter, or product nodes where it is summed over."""
+    out = record.letters[-1]
+    if letter in out:
+        return state.dims[out.index(letter)]
+    if letter == "_":
+        return None
+    if letter not in products:
+        results = [site for sites in state.dims for site in sites or ()] or list(state.loose)
+        before = planner.state(value)
+        keys = planner.book.keys(before.axes[dim])
+        known = before.dims[dim]
+        if known is not None and len(known) != len(keys):
+            keys = [planner.sites[s].atoms for s in known]
+        products[letter] = tuple(planner.book.new_site("product", key) for key in keys)
+        _link_all(planner, products[letter], results, "reduce")
+    return products[letter]

@@ -65,8 +65,15 @@ def _note_beside(planner: "Planner", record: Record, state: State) -> None:
 
 def _carried(planner: "Planner", record: Record, dim: int, axis: Axis) -> tuple[int, ...] | None:
     """Sites of a dimension that the operation leaves alone."""
-    before = planner.state(record.source[0] if record.source else record.inputs[0])
-    return before.dims[dim] if dim < len(before.dims) and before.axes[dim] == axis else None
+    value = record.source[0] if record.source else record.inputs[0]
+    before = planner.state(value)
+    if dim >= len(before.dims) or before.axes[dim] != axis:
+        return None
+    if before.dims[dim] is None and before.loose and planner.book.has_neurons(axis):
+        known = [set(planner.sites[s].atoms) for sites in before.dims for s in sites or ()]
+        if not all(any(set(key) <= atoms for atoms in known) for key in planner.book.keys(axis)):
+            return planner.sites_at(value, dim)
+    return before.dims[dim]
 
 
 def _given(planner: "Planner", record: Record, dim: int, rank: int) -> bool:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 
-from weightspace.axes import UNIT, AtomSpec, Axis, Case, atoms_of, axis_size
+from weightspace.axes import UNIT, AtomSpec, Axis, Case, Sum, atoms_of, axis_size
 from weightspace.parameters import ParameterSpec
 from weightspace.topology import Activation, BlockPlan, SitePlan, Slot, View, contiguous_strides
 from weightspace.tracing._axis_forms import by_choice
@@ -170,30 +170,63 @@ class Planner:
         before = self.state(record.inputs[0])
         axes = [self.resolve(axis) for axis in record.output.axes]
         state = State(axes, [None] * len(axes), functions=before.functions, kind=before.kind, owned=before.owned)
-        dims = self._sliced(record, before)
+        cut = self._cut(record, before)
+        dims = self._sliced(record, before, cut)
         rest = [site for sites in dims for site in sites or ()]
         for dim, axis in enumerate(axes):
             source = self._source_dim(record, before, dim, axis)
             if source is not None and dims[source] is not None:
-                state.dims[dim] = self._of_choice(dims[source] or (), axis)
+                total = len(self.book.pieces_of(before.axes[record.attributes["dim"]])) if cut else 0
+                state.dims[dim] = self._of_choice(dims[source] or (), axis, cut, total)
+        choices = [len(axis.terms) for axis in axes if isinstance(axis, Sum) and set(axis.terms) == {UNIT}]
         taken = [site for sites in state.dims for site in sites or ()]
         left = [site for site in rest if site not in taken]
         for dim, axis in enumerate(axes):
             keys = self.book.keys(axis) if state.dims[dim] is None else []
             found: list[int] = []
             for key in keys:
-                found += [s for s in left if self.sites[s].atoms == key and s not in found][:1]
-            if any(keys) and len(found) == len(keys):
+                same = [s for s in left if self.sites[s].atoms == key and s not in found]
+                found += same if len(keys) == 1 and len(same) in choices else same[:1]
+            if any(keys) and len(found) >= len(keys):
                 state.dims[dim] = tuple(found)
                 left = [site for site in left if site not in found]
-        state.loose = (*before.loose, *left)
+        self._keep_apart(record, before, state, left, cut)
         self.states[record.output.number] = state
 
-    def _of_choice(self, sites: tuple[int, ...], axis: Axis) -> tuple[int, ...] | None:
-        """Those of the sites that an axis has, where a slice has told which of several axes it is."""
+    def _keep_apart(self, record: Record, before: State, state: State, left: Sequence[int], cut: Sequence[int]) -> None:
+        """Sites without a dimension, and to which elements of a fixed axis they belong."""
+        loose = [*before.loose, *left]
+        units = [d for d, axis in enumerate(state.axes) if isinstance(axis, Sum) and set(axis.terms) == {UNIT}]
+        if before.apart is None:
+            whole = next((sites for sites in before.dims if sites and set(sites) <= set(left)), ())
+            fits = [d for d in units if len(whole) > 1 and len(whole) % len(state.axes[d].terms) == 0]  # type: ignore[union-attr]
+            if len(fits) == 1:
+                step = len(whole) // len(state.axes[fits[0]].terms)  # type: ignore[union-attr]
+                state.apart = (fits[0], tuple(tuple(whole[k : k + step]) for k in range(0, len(whole), step)))
+        elif cut and record.attributes["dim"] == before.apart[0]:
+            mine = [site for k in cut for site in before.apart[1][k]]
+            others = {site for sites in before.apart[1] for site in sites} - set(mine)
+            loose = [site for site in loose if site not in others]
+        else:
+            dims = [self._source_dim(record, before, d, axis) for d, axis in enumerate(state.axes)]
+            if before.apart[0] in dims:
+                state.apart = (dims.index(before.apart[0]), before.apart[1])
+        state.loose = tuple(loose)
+
+    def _of_choice(self, sites: tuple[int, ...], axis: Axis, cut: Sequence[int], total: int) -> tuple[int, ...] | None:
+        """Those of the sites that an axis has, where a slice has told which of several axes it is.
+
+        Args:
+            sites: of the axis before the slice, those of each choice in order.
+            axis: behind the slice.
+            cut: numbers of the pieces that the slice takes.
+            total: of how many.
+        """
         keys = self.book.keys(axis)
-        if len(keys) == len(sites):
+        if len(keys) == len(sites) or len(cut) == total:
             return sites
+        if len(cut) == 1 and len(sites) == total * len(keys):
+            return sites[cut[0] * len(keys) : (cut[0] + 1) * len(keys)]
         found = [next((s for s in sites if self.sites[s].atoms == key), None) for key in keys]
         return None if any(s is None for s in found) else tuple(s for s in found if s is not None)
 
@@ -207,19 +240,21 @@ class Planner:
         same = [d for d, theirs in enumerate(before.axes) if theirs == axis and self.book.has_neurons(axis)]
         return same[0] if len(same) == 1 else None
 
-    def _sliced(self, record: Record, before: State) -> list[tuple[int, ...] | None]:
+    def _cut(self, record: Record, before: State) -> list[int]:
+        """Numbers of the pieces of a dimension that a slice takes; none where an alias is no slice."""
+        cut = record.attributes
+        if "start" not in cut:
+            return []
+        axis = UNIT if cut["drops"] else self.resolve(record.output.axes[cut["dim"]])
+        places = range(cut["start"], cut["start"] + self.size(axis) * cut["step"], cut["step"])
+        return self.book.matching(axis, places, before.axes[cut["dim"]]) or []
+
+    def _sliced(self, record: Record, before: State, cut: Sequence[int]) -> list[tuple[int, ...] | None]:
         """Sites of an alias's source, those of a sliced dimension cut down to what the slice takes."""
         dims = list(before.dims)
-        cut = record.attributes
-        if "start" not in cut or dims[cut["dim"]] is None:
-            return dims
-        axis = UNIT if cut["drops"] else self.resolve(record.output.axes[cut["dim"]])
-        size = axis_size(axis, lambda name: self.spec(name).size)
-        places = range(cut["start"], cut["start"] + size * cut["step"], cut["step"])
-        found = self.book.matching(axis, places, before.axes[cut["dim"]])
-        mine = dims[cut["dim"]] or ()
-        if found is not None:
-            dims[cut["dim"]] = tuple(mine[k] for k in found)
+        if cut:
+            sites = dims[record.attributes["dim"]]
+            dims[record.attributes["dim"]] = None if sites is None else tuple(sites[k] for k in cut)
         return dims
 
     def _site(self, record: Record) -> None:
@@ -265,6 +300,9 @@ class Planner:
                 self.book.link(old, new, "function")
             state.dims = [None if sites is None else tuple(renewed[s] for s in sites) for sites in dims]
             state.loose, state.owned = tuple(renewed[s] for s in state.loose), set(renewed.values())
+            if state.apart is not None:
+                runs = tuple(tuple(renewed.get(s, s) for s in sites) for sites in state.apart[1])
+                state.apart = (state.apart[0], runs)
         self.states[record.output.number] = state
 
     def _reduce(self, record: Record) -> None:
@@ -328,6 +366,8 @@ class Planner:
                 continue
             for dim, sites in enumerate(state.dims):
                 parts = self.book.pieces_of(state.axes[dim]) if sites else ()
+                if len(parts) != len(sites or ()):
+                    continue
                 for number, (site, part) in enumerate(zip(sites or (), parts, strict=True)):
                     seen = value.number in aliases and site in found
                     if site in state.owned and not seen and set(self.sites[site].atoms) <= set(part.atoms):

@@ -23,9 +23,12 @@ def matmul_letters(left: int, right: int) -> tuple[str, str, str]:
 
 
 @rule("aten.matmul.default", "aten.bmm.default", "aten.mm.default", "aten.mv.default", "aten.dot.default")
-def matmul(call: Call) -> list[Value]:
+@rule("aten.vdot.default", "aten.inner.default")
+def matmul(call: Call) -> list[Value] | None:
     """A matrix product, batched and broadcast; vectors too."""
     a, b = list(call.arguments.values())[:2]
+    if call.target.startswith("aten.inner") and len(b.axes) > 1:
+        return None
     return [call.contract("matmul", (a, b), matmul_letters(len(a.axes), len(b.axes)))]
 
 

@@ -4,6 +4,7 @@ from itertools import accumulate
 
 from weightspace.axes import UNIT, Axis, Spread, Sum
 from weightspace.tracing._call import Call
+from weightspace.tracing._records import Value
 from weightspace.tracing._registry import rule
 
 
@@ -123,6 +124,39 @@ def unbind(call: Call) -> list[Axis] | None:
     if not _cut(call, dim, [1] * call.solver.size(call.input.axes[dim])):
         return None
     return _sliced(call, dim, UNIT, start=call.number, drops=True)
+
+
+@rule("aten.slice_scatter.default", "aten.select_scatter.default")
+def write_part(call: Call) -> list[Value] | None:
+    """A part of a tensor is replaced: what stands before it, the new part, what stands behind it."""
+    x, new, rank = call["self"], call["src"], len(call["self"].axes)
+    dim = call["dim"] % rank
+    length = call.solver.size(x.axes[dim])
+    if "index" in call.arguments:
+        start, end, step = call["index"] % length, call["index"] % length + 1, 1
+        axes = [*new.axes[:dim], UNIT, *new.axes[dim:]]
+        carry = (*range(dim), None, *range(dim, rank - 1))
+        new = call.emit("alias", "alias", axes=axes, inputs=(new,), carry=carry)
+    else:
+        start, end, step = slice(call["start"], call["end"], call["step"]).indices(length)
+    if step != 1:
+        return None
+    runs = [(0, start), (start, end - start), (end, length - end)]
+    terms = _cut(call, dim, [size for _, size in runs if size])
+    if terms is None or not all(call.unify(new.axes[d], x.axes[d]) for d in range(rank) if d != dim):
+        return None
+    known = iter(terms)
+    parts: list[Value] = []
+    for number, (begin, size) in enumerate(runs):
+        axis = next(known) if size else UNIT
+        if number == 1:
+            call.unify(new.axes[dim], axis)
+        cut = {"dim": dim, "start": begin, "step": 1, "drops": False}
+        axes = [*x.axes[:dim], axis, *x.axes[dim + 1 :]]
+        if size:
+            parts.append(new if number == 1 else call.emit("alias", "alias", axes=axes, inputs=(x,), attributes=cut))
+    axes = [*x.axes[:dim], Sum(tuple(part.axes[dim] for part in parts)), *x.axes[dim + 1 :]]
+    return [call.emit("site", "cat", axes=axes, inputs=tuple(parts), edge_type="cat", dim=dim)]
 
 
 @rule("aten.pad.default", "aten.constant_pad_nd.default")

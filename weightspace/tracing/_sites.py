@@ -14,7 +14,7 @@ from weightspace.topology import BlockPlan, SitePlan, Slot
 @dataclass
 class State:
     """Where a value's neurons are: sites of each dimension (None where it has none yet), and sites without a
-    dimension.
+    dimension. `apart` tells for each element of a dimension which of the sites without one are its own.
     """
 
     axes: list[Axis]
@@ -23,6 +23,7 @@ class State:
     functions: str = ""
     kind: str = "view"
     owned: set[int] = field(default_factory=set)
+    apart: tuple[int, tuple[tuple[int, ...], ...]] | None = None
 
 
 class SiteBook:

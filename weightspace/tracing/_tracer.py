@@ -252,7 +252,7 @@ class Tracer:
         if call.record is not None:
             self._keep(call.record, call.where)
             if call.record.kind == "alias":
-                self._parameters.follow(call.output, call.record, node)
+                self._parameters.follow(call.output, call.record, node, number)
         self._add(call.output)
         if result is node.meta.get("val"):
             call.output.call, call.output.operation = self._calls, call.target
