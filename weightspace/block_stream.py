@@ -27,12 +27,8 @@ def edge_count(space: "WeightSpace") -> int:
         >>> edge_count(ws.trace(torch.nn.Linear(3, 2), torch.zeros(1, 3)))
         6
     """
-    return sum(_block_edges(space, plan) for plan in space.blocks)
-
-
-def _block_edges(space: "WeightSpace", plan: BlockPlan) -> int:
-    names = dict.fromkeys((*space.sites[plan.target].atoms, *space.sites[plan.source].atoms))
-    return prod(space.atoms[name].size for name in names)
+    _, layout = entry_layout(space)
+    return sum(layout.edge_count(plan, space.sites) for plan in space.blocks)
 
 
 def check_edge_count(space: "WeightSpace") -> None:

@@ -48,6 +48,8 @@ def permutation_spec(space: "WeightSpace") -> PermutationSpec:
             if name is not None:
                 perm_to_axes[name].append((key, dim))
     lost |= {f"frozen {name}": f"it is fixed by {reason}" for name, reason in space.frozen.items()}
+    for name in sorted(set(space.symmetries) - {"permutation"}):
+        lost[name] = "permutations are all that can be written"
     if lost:
         sizes = {group.name: f" ({group.size} neurons)" for group in space.groups}
         lines = [f"'{name}'{sizes.get(name, '')}: {reason}" for name, reason in lost.items()]

@@ -230,6 +230,16 @@ class Layout:
         edge_index = torch.stack([end.reshape(-1) for end in ends])
         return EdgeTensors(edge_index, address.reshape(edge_index.shape[1], -1), position)
 
+    def edge_count(self, plan: BlockPlan, sites: Sequence[SitePlan]) -> int:
+        """Number of edges of a block; nothing is built."""
+        source, target = sites[plan.source].atoms, sites[plan.target].atoms
+        if plan.slot is None:
+            names = [*dict.fromkeys((*target, *source))]
+        else:
+            shared = self._shared(plan.slot, [target, source])
+            names = [*target, *(name for name, same in zip(source, shared, strict=True) if same is None)]
+        return prod(map(self.size_of, names))
+
     def _coordinates(self, slot: Slot) -> tuple[list[_Coordinate], tuple[Piece, ...]]:
         combination = self.slot_pieces(slot)
         return [

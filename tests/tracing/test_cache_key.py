@@ -236,6 +236,27 @@ def test_a_patched_class_of_torch(monkeypatch):
     assert key_of(nn.Sequential(nn.ReLU())) != before
 
 
+@pytest.mark.parametrize("owner", [F, torch.Tensor], ids=["functional", "Tensor"])
+def test_a_patched_function_of_torch(owner, monkeypatch):
+    before = key_of(nn.Sequential(nn.ReLU()))
+    keys = []
+    for factor in (2, 3):
+        monkeypatch.setattr(owner, "relu", lambda x, inplace=False, factor=factor: x * factor)
+        keys.append(key_of(nn.Sequential(nn.ReLU())))
+    assert None not in (before, *keys) and len({before, *keys}) == 3
+
+
+def test_modes_of_torch_are_not_digested():
+    class Mode(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            return function(*args, **(kwargs or {}))
+
+    with Mode():
+        assert key_of(Net()) is None
+    with torch.device("cpu"):
+        assert key_of(Net()) is not None
+
+
 def test_a_method_of_a_subclass_that_the_library_calls(monkeypatch):
     class Convolution(nn.Conv1d):
         def _conv_forward(self, x, weight, bias):

@@ -120,6 +120,11 @@ def test_edges_are_counted_without_the_graph(small):
     assert edge_count(space) == space.to_graph(module.state_dict()).num_edges
 
 
+def test_edges_within_a_site_are_counted():
+    space = ws.specify({"w": (5, 5), "v": (2, 3)}, {"w": ("h", "h"), "v": ("head", "d")})
+    assert edge_count(space) == space.to_graph({"w": torch.zeros(5, 5), "v": torch.zeros(2, 3)}).num_edges == 25 + 6
+
+
 def test_past_max_edges_everything_but_the_graph_works(generator):
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
     space = ws.trace(net, torch.zeros(1, 3), max_edges=19)

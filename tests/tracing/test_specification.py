@@ -343,6 +343,13 @@ def test_frozen_axes_are_told():
         ws.trace(Net(), torch.zeros(1, 3)).to_permutation_spec()
 
 
+def test_other_symmetries_are_told():
+    net, x = mlp()
+    space = ws.trace(net, x, symmetries={"permutation", "scale"})
+    with pytest.warns(PermutationSpecWarning, match="'scale': permutations are all that can be written"):
+        assert space.to_permutation_spec() == ws.trace(net, x).to_permutation_spec()
+
+
 def test_tied_keys_are_both_written():
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3))
     net.register_parameter("twin", net[2].weight)

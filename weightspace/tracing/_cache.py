@@ -3,8 +3,9 @@
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from weightspace import __version__
 from weightspace.space import WeightSpace
 from weightspace.tracing import _registry
+from weightspace.tracing._code_names import is_library
 from weightspace.tracing._fingerprint import Fingerprint, NotDigestible
 
 MAX_SPACES = 64
@@ -38,12 +40,14 @@ def cache_key(
         >>> keys[0] == keys[1], keys[0] == keys[2]
         (True, False)
     """
-    if torch.nn.modules.module._has_any_global_hook():
+    if torch.nn.modules.module._has_any_global_hook() or _intercepted():
         return None
     weights = [value for value in module.state_dict(keep_vars=True).values() if _is_floating(value)]
     fingerprint = Fingerprint(weights)
     try:
         fingerprint.add((__version__, torch.__version__, _modes(), _RULES.generation(), tuple(options)))
+        for name, function in _patches():
+            fingerprint.add((name, function))
         leaves, structure = torch.utils._pytree.tree_flatten((tuple(inputs), dict(kwargs or {})))
         fingerprint.add(str(structure))
         for leaf in leaves:
@@ -59,6 +63,21 @@ def cache_key(
 
 def _is_floating(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _intercepted() -> bool:
+    """Whether a mode of torch sees operations before torch does; the one that sets the default device is known."""
+    functions = torch.overrides._get_current_function_mode_stack()
+    known = all(isinstance(mode, torch.utils._device.DeviceContext) for mode in functions)
+    return not known or bool(torch.utils._python_dispatch._get_current_dispatch_mode_stack())
+
+
+def _patches() -> Iterator[tuple[str, Any]]:
+    """Functions of somebody else's in the place of torch's own, which its modules call as well."""
+    for owner in (torch, torch.nn.functional, Tensor):
+        for name, value in vars(owner).items():
+            if isinstance(value, FunctionType) and not is_library(value.__globals__.get("__name__")):
+                yield f"{owner.__name__}.{name}", value
 
 
 def _modes() -> tuple[Any, ...]:
