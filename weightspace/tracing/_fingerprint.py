@@ -115,9 +115,10 @@ class Fingerprint:
         self._parts += 1
         if self._parts > MAX_PARTS:
             raise NotDigestible(f"more than {MAX_PARTS} parts")
-        data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-        self._hash.update(f"{kind}:{len(data)}:".encode())
-        self._hash.update(data)
+        if isinstance(content, str):
+            content = content.encode("utf-8", "surrogatepass")
+        self._hash.update(f"{kind}:{len(content)}:".encode())
+        self._hash.update(content)
 
     def _all(self, kind: str, *values: Any) -> None:
         self._emit(kind, str(len(values)))
@@ -219,7 +220,8 @@ class Fingerprint:
                 self.add(tensor)
         for name, value in vars(module).items():
             if name.endswith("_hooks") and isinstance(value, dict):
-                self._hooks(name, value, module)
+                if value:
+                    self._hooks(name, value, module)
             elif name not in MODULE_SLOTS:
                 self._emit("attribute", name)
                 self.add(value)
