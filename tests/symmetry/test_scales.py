@@ -1,57 +1,15 @@
-"""Positive scales and signs: dimension in closed form, function kept, what is outside the group changes it."""
+"""Positive scales and signs of single layers: dimensions in closed form, function kept."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import weightspace as ws
-from tests.architectures import FAMILIES, Case, ResNet
-from weightspace.runner import evaluation_call
-from weightspace.symmetry import Scaling, _node_types, random_state
+from tests.architectures import ResNet
 
-ALL = ("permutation", "scale", "sign")
-
-
-def trace(module: nn.Module, *inputs: Tensor, symmetries: Iterable[str] = ALL) -> ws.WeightSpace:
-    return ws.trace(module, *inputs, symmetries=symmetries, verify=False)
-
-
-def dimensions(module: nn.Module, *inputs: Tensor) -> tuple[int, int]:
-    space = trace(module, *inputs)
-    return space.scale_dim, space.sign_rank
-
-
-def full_state(space: ws.WeightSpace, module: nn.Module, generator: torch.Generator) -> dict[str, Tensor]:
-    values = random_state(space, generator)
-    return {key: values.get(space.tied.get(key, key), module.state_dict()[key]) for key in space.keys}
-
-
-def error_under_scalings(
-    space: ws.WeightSpace, module: nn.Module, inputs: tuple[Tensor, ...], rounds: int = 3
-) -> float:
-    """Largest change of the function by random scalings of a random network, relative to its largest value."""
-    generator = torch.Generator().manual_seed(0)
-    state = full_state(space, module, generator)
-    x = tuple(
-        torch.randn(i.shape, generator=generator, dtype=torch.float64) if i.is_floating_point() else i for i in inputs
-    )
-    wanted = evaluation_call(module, state, x, {})
-    worst = 0.0
-    for _ in range(rounds):
-        found = evaluation_call(module, space.rescale(space.random_scaling(generator), state), x, {})
-        for f, w in zip(found, wanted, strict=True):
-            worst = max(worst, float((f - w).abs().max() / w.abs().max().clamp(min=1e-30)))
-    return worst
-
-
-def mlp(*layers: nn.Module) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(4, 6), layers[0], nn.Linear(6, 5), layers[-1], nn.Linear(5, 3))
-
-
-VECTOR, IMAGE, SEQUENCE = torch.zeros(2, 4), torch.zeros(1, 3, 8, 8), torch.zeros(1, 5, 4)
+from ._scaling import IMAGE, SEQUENCE, VECTOR, conv, dimensions, error_under_scalings, mlp, trace
 
 
 @pytest.mark.parametrize(
@@ -117,10 +75,6 @@ def test_functions(function, wanted):
     assert (space.scale_dim, space.sign_rank) <= wanted
     assert (space.scale_dim, space.sign_rank) == wanted or wanted == (1, 1)
     assert error_under_scalings(space, module, (VECTOR,)) < 1e-10
-
-
-def conv(*after: nn.Module) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(3, 6, 3), *after, nn.Conv2d(6, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -342,182 +296,3 @@ class Outer(nn.Module):
 def test_outer_products():
     module = Outer()
     assert error_under_scalings(trace(module, VECTOR), module, (VECTOR,)) < 1e-10
-
-
-# --- all architectures: sound
-
-CASES = [make for family in FAMILIES.values() for make in family]
-
-
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.__name__)
-def traced(request: pytest.FixtureRequest) -> tuple[ws.WeightSpace, nn.Module, tuple[Tensor, ...]]:
-    torch.manual_seed(0)
-    make: Callable[[], Case] = request.param
-    module, inputs, _ = make()
-    return trace(module, *inputs), module, inputs
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_random_scalings_keep_the_function(traced):
-    space, module, inputs = traced
-    assert error_under_scalings(space, module, inputs) < 1e-10
-    assert space.scale_dim >= 0 and space.sign_rank >= 0
-
-
-WANTED = {
-    "mlp": (6, 8), "cnn_flatten": (14, 4), "resnet": (60, 36), "grouped_groupnorm": (20, 4), "nested_blocks": (20, 12),
-    "grouped_input": (6, 0), "depthwise": (34, 26), "dense_block": (24, 6), "siamese": (5, 0),
-    "squeeze_excite": (10, 7), "unknown": (6, 0), "tied": (1, 0), "pre_activation": (6, 0), "conv1d": (4, 5),
-    "conv3d": (5, 5), "scalars": (1, 7), "shuffle": (16, 0), "option_a": (16, 8), "gated_linear": (7, 7),
-    "siren": (0, 18), "lstm": (0, 10), "gru": (0, 6), "rnn": (0, 10), "rnn_relu": (6, 0),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", WANTED)
-@pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")
-def test_dimensions_of_the_architectures(name):
-    make = next(make for make in CASES if make.__name__ == name)
-    module, inputs, _ = make()
-    assert dimensions(module, *inputs) == WANTED[name]
-
-
-# --- elements
-
-
-def test_scalings_form_a_group(generator):
-    module = conv(nn.BatchNorm2d(6), nn.ReLU())
-    space = trace(module, IMAGE)
-    state = full_state(space, module, generator)
-    a, b = space.random_scaling(generator), space.random_scaling(generator)
-    both = space.rescale(a.compose(b), state)
-    twice = space.rescale(a, space.rescale(b, state))
-    back = space.rescale(a.inverse(), space.rescale(a, state))
-    for key in state:
-        torch.testing.assert_close(both[key], twice[key], rtol=1e-12, atol=0)
-        torch.testing.assert_close(back[key], state[key], rtol=1e-12, atol=0)
-    assert any(bool((factor < 0).any()) for factor in a.factors.values())
-    assert torch.equal(space.rescale(a, state)["1.running_var"], state["1.running_var"])
-    assert torch.equal(space.rescale(a, state)["1.num_batches_tracked"], state["1.num_batches_tracked"])
-
-
-def test_only_what_was_asked_for(generator):
-    module = mlp(nn.Tanh(), nn.ReLU())
-    for wanted in ("scale", "sign"):
-        space = trace(module, VECTOR, symmetries={"permutation", wanted})
-        factors = torch.cat([f.flatten() for f in space.random_scaling(generator).factors.values()])
-        assert bool((factors < 0).any()) == (wanted == "sign")
-        assert bool((factors.abs() != 1).any()) == (wanted == "scale")
-        assert ws.WeightSpace.from_json(space.to_json()).symmetries == ("permutation", wanted)
-        assert space.signature == trace(module, VECTOR, symmetries={"permutation"}).signature
-    with pytest.raises(ws.WeightspaceError, match=r"scale_dim.*wanted 'scale'.*trace\(module"):
-        trace(module, VECTOR, symmetries={"permutation", "sign"}).scale_dim  # noqa: B018
-    with pytest.raises(ws.ConfigurationError, match="symmetries"):
-        trace(module, VECTOR, symmetries={"scale"})
-
-
-def test_rescaling_is_differentiable_and_takes_stacks(generator):
-    module = mlp(nn.ReLU())
-    space = trace(module, VECTOR)
-    state = full_state(space, module, generator)
-    scaling = space.random_scaling(generator)
-    stacked = space.rescale(scaling, {key: torch.stack([value, 2 * value]) for key, value in state.items()})
-    alone = space.rescale(scaling, {key: value.requires_grad_() for key, value in state.items()})
-    sum(value.sum() for value in alone.values()).backward()
-    for key, value in state.items():
-        assert torch.equal(stacked[key][0], alone[key])
-        assert torch.equal(value.grad, scaling.factors[key])
-
-
-def test_factors_outside_the_group_change_the_function(generator):
-    """The check of this file sees a factor on any one entry of a parameter that a scaling moves."""
-    module, inputs = conv(nn.BatchNorm2d(6), nn.ReLU()), (torch.randn(2, 3, 8, 8, dtype=torch.float64),)
-    space = trace(module, IMAGE)
-    state = full_state(space, module, generator)
-    (wanted,) = evaluation_call(module, state, inputs, {})
-    scaling = space.random_scaling(generator)
-    for name in scaling.factors:
-        wrong = Scaling({k: f.clone() for k, f in scaling.factors.items()})
-        wrong.factors[name].view(-1)[0] *= 1.5
-        (found,) = evaluation_call(module, space.rescale(wrong, state), inputs, {})
-        assert float((found - wanted).abs().max()) > 1e-6, name
-
-
-def test_verification_sees_a_wrong_rule(monkeypatch):
-    """A sigmoid that counts as homogeneous."""
-    monkeypatch.setattr(_node_types, "HOMOGENEOUS", _node_types.HOMOGENEOUS | {"sigmoid"})
-    module = mlp(nn.Sigmoid())
-    assert trace(module, VECTOR).scale_dim == 11
-    with pytest.raises(ws.VerificationError, match=r"scales and signs \(on .*0.weight.*changes the function by"):
-        ws.trace(module, VECTOR, symmetries=ALL)
-
-
-# --- canonical forms
-
-
-def assert_close(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:
-    assert list(a) == list(b)
-    for key, value in a.items():
-        torch.testing.assert_close(value, b[key], rtol=1e-10, atol=0)
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_canonical_forms_agree_on_an_orbit(traced, generator):
-    space, module, _ = traced
-    state = full_state(space, module, generator)
-    form, (element, scaling) = space.canonicalize(state, return_element=True)
-    assert_close(form, space.rescale(scaling, space.act(element, state)))
-    assert_close(form, space.canonicalize(form))
-    for _ in range(2):
-        moved = space.rescale(space.random_scaling(generator), state)
-        assert_close(form, space.canonicalize(space.act(space.random_element(generator), moved)))
-
-
-@pytest.mark.parametrize("symmetries", [("permutation", "scale"), ("permutation", "sign")])
-def test_canonical_forms_of_one_group_alone(symmetries, generator):
-    module = conv(nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 1), nn.BatchNorm2d(4), nn.Tanh(), nn.Conv2d(4, 6, 1))
-    space = trace(module, IMAGE, symmetries=symmetries)
-    state = full_state(space, module, generator)
-    moved = space.act(space.random_element(generator), space.rescale(space.random_scaling(generator), state))
-    assert_close(space.canonicalize(state), space.canonicalize(moved))
-    assert any(not torch.allclose(space.canonicalize(state)[key], moved[key]) for key in state)
-
-
-def test_canonical_forms_of_stacks_and_of_zeros(generator):
-    module = mlp(nn.Tanh(), nn.ReLU())
-    space = trace(module, VECTOR)
-    state = full_state(space, module, generator)
-    sparse = {key: torch.where(torch.rand(v.shape, generator=generator) < 0.4, 0, v) for key, v in state.items()}
-    stacked = {key: torch.stack([state[key], sparse[key]]) for key in state}
-    form, pairs = space.canonicalize(stacked, return_element=True)
-    assert len(pairs) == 2
-    assert_close({key: value[1] for key, value in form.items()}, space.canonicalize(sparse))
-    moved = space.act(space.random_element(generator), space.rescale(space.random_scaling(generator), sparse))
-    assert_close(space.canonicalize(sparse), space.canonicalize(moved))
-
-
-def test_neurons_that_are_equal_up_to_scale_and_sign(generator):
-    """Ties that the search settles: three copies of a neuron of tanh, with other signs."""
-    module = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2))
-    space = trace(module, torch.zeros(1, 3))
-    state = full_state(space, module, generator)
-    signs = torch.tensor([1.0, -1, -1, 1, 1], dtype=torch.float64)
-    copies = torch.tensor([0, 0, 0, 3, 4])
-    state["0.weight"] = state["0.weight"][copies] * signs[:, None]
-    state["0.bias"] = state["0.bias"][copies] * signs
-    state["2.weight"] = state["2.weight"][:, copies] * signs
-    for _ in range(5):
-        moved = space.act(space.random_element(generator), space.rescale(space.random_scaling(generator), state))
-        assert_close(space.canonicalize(state), space.canonicalize(moved))
-
-
-def test_canonical_scales_need_double_precision_and_refuse_close_ties(generator):
-    module = mlp(nn.ReLU())
-    space = trace(module, VECTOR)
-    with pytest.raises(ws.StateDictError, match=r"0.weight.*torch.float32.*\.double\(\)"):
-        space.canonicalize(module.state_dict())
-    state = full_state(space, module, generator)
-    for key in ("0.weight", "0.bias"):
-        state[key][1] = state[key][0]
-    state["2.weight"][:, 1] = state["2.weight"][:, 0] * (1 + 3e-10)
-    with pytest.raises(ws.CanonicalizationError, match="rounding would decide"):
-        space.canonicalize(state)
