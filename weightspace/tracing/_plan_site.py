@@ -128,7 +128,9 @@ def _tie_inputs(planner: "Planner", record: Record, state: State, *, local: bool
                 mine_only = targets = targets if found is None else [targets[k] for k in found]
             if before.dims[mine] is not None or not before.loose:
                 book.tie(planner.sites_at(value, mine), targets, edge_type, position)
-        loose: list[tuple[int, Sequence[int]]] = [(site, mine_only) for site in before.loose]
+        aside = [site for d, sites in enumerate(state.dims) if d != record.dim for site in sites or ()]
+        near = mine_only if record.op != "cat" else [*dict.fromkeys((*aside, *mine_only))]
+        loose: list[tuple[int, Sequence[int]]] = [(site, near) for site in before.loose]
         loose += [(site, state.loose) for sites in before.dims for site in sites or () if state.loose]
         for source, candidates in loose:
             for target in book.relatives(source, candidates):

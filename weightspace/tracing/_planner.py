@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 
-from weightspace.axes import UNIT, AtomSpec, Axis, Case, Sum, atoms_of, axis_size
+from weightspace.axes import AtomSpec, Axis, Case, atoms_of, axis_size
 from weightspace.parameters import ParameterSpec
 from weightspace.topology import Activation, BlockPlan, SitePlan, Slot, View, contiguous_strides
 from weightspace.tracing._axis_forms import by_choice
 from weightspace.tracing._coverage import uncovered
 from weightspace.tracing._plan_contract import plan_contract
 from weightspace.tracing._plan_site import plan_site
+from weightspace.tracing._plan_view import plan_view
 from weightspace.tracing._records import Record, Value
 from weightspace.tracing._sites import SiteBook, State, combinations, operation_text
 
@@ -57,8 +58,9 @@ class Planner:
                 self._consumers[self._root_of(value)] += 1
         self._consumers.update(self._root_of(value) for value in outputs)
         steps = {
-            "alias": self._alias, "function": self._function, "reduce": self._reduce, "hub": self._hub,
+            "alias": lambda record: plan_view(self, record), "function": self._function, "reduce": self._reduce,
             "site": self._site, "contract": lambda record: plan_contract(self, record), "loop": self._loop,
+            "hub": self._hub,
         }  # fmt: skip
         for record in records:
             steps[record.kind](record)
@@ -163,99 +165,6 @@ class Planner:
             self.parameter_sites(value, kind="unused")
 
     # --- records
-
-    def _alias(self, record: Record) -> None:
-        if record.output.parameter is not None:
-            return
-        before = self.state(record.inputs[0])
-        axes = [self.resolve(axis) for axis in record.output.axes]
-        state = State(axes, [None] * len(axes), functions=before.functions, kind=before.kind, owned=before.owned)
-        cut = self._cut(record, before)
-        dims = self._sliced(record, before, cut)
-        rest = [site for sites in dims for site in sites or ()]
-        for dim, axis in enumerate(axes):
-            source = self._source_dim(record, before, dim, axis)
-            if source is not None and dims[source] is not None:
-                total = len(self.book.pieces_of(before.axes[record.attributes["dim"]])) if cut else 0
-                state.dims[dim] = self._of_choice(dims[source] or (), axis, cut, total)
-        choices = [len(axis.terms) for axis in axes if isinstance(axis, Sum) and set(axis.terms) == {UNIT}]
-        taken = [site for sites in state.dims for site in sites or ()]
-        left = [site for site in rest if site not in taken]
-        for dim, axis in enumerate(axes):
-            keys = self.book.keys(axis) if state.dims[dim] is None else []
-            found: list[int] = []
-            for key in keys:
-                same = [s for s in left if self.sites[s].atoms == key and s not in found]
-                found += same if len(keys) == 1 and len(same) in choices else same[:1]
-            if any(keys) and len(found) >= len(keys):
-                state.dims[dim] = tuple(found)
-                left = [site for site in left if site not in found]
-        self._keep_apart(record, before, state, left, cut)
-        self.states[record.output.number] = state
-
-    def _keep_apart(self, record: Record, before: State, state: State, left: Sequence[int], cut: Sequence[int]) -> None:
-        """Sites without a dimension, and to which elements of a fixed axis they belong."""
-        loose = [*before.loose, *left]
-        units = [d for d, axis in enumerate(state.axes) if isinstance(axis, Sum) and set(axis.terms) == {UNIT}]
-        if before.apart is None:
-            whole = next((sites for sites in before.dims if sites and set(sites) <= set(left)), ())
-            fits = [d for d in units if len(whole) > 1 and len(whole) % len(state.axes[d].terms) == 0]  # type: ignore[union-attr]
-            if len(fits) == 1:
-                step = len(whole) // len(state.axes[fits[0]].terms)  # type: ignore[union-attr]
-                state.apart = (fits[0], tuple(tuple(whole[k : k + step]) for k in range(0, len(whole), step)))
-        elif cut and record.attributes["dim"] == before.apart[0]:
-            mine = [site for k in cut for site in before.apart[1][k]]
-            others = {site for sites in before.apart[1] for site in sites} - set(mine)
-            loose = [site for site in loose if site not in others]
-        else:
-            dims = [self._source_dim(record, before, d, axis) for d, axis in enumerate(state.axes)]
-            if before.apart[0] in dims:
-                state.apart = (dims.index(before.apart[0]), before.apart[1])
-        state.loose = tuple(loose)
-
-    def _of_choice(self, sites: tuple[int, ...], axis: Axis, cut: Sequence[int], total: int) -> tuple[int, ...] | None:
-        """Those of the sites that an axis has, where a slice has told which of several axes it is.
-
-        Args:
-            sites: of the axis before the slice, those of each choice in order.
-            axis: behind the slice.
-            cut: numbers of the pieces that the slice takes.
-            total: of how many.
-        """
-        keys = self.book.keys(axis)
-        if len(keys) == len(sites) or len(cut) == total:
-            return sites
-        if len(cut) == 1 and len(sites) == total * len(keys):
-            return sites[cut[0] * len(keys) : (cut[0] + 1) * len(keys)]
-        found = [next((s for s in sites if self.sites[s].atoms == key), None) for key in keys]
-        return None if any(s is None for s in found) else tuple(s for s in found if s is not None)
-
-    def _source_dim(self, record: Record, before: State, dim: int, axis: Axis) -> int | None:
-        """The dimension of an alias's source that a dimension of it is."""
-        cut = record.attributes
-        if "start" in cut:
-            return dim + 1 if cut["drops"] and dim >= cut["dim"] else dim
-        if record.carry is not None:
-            return record.carry[dim]
-        same = [d for d, theirs in enumerate(before.axes) if theirs == axis and self.book.has_neurons(axis)]
-        return same[0] if len(same) == 1 else None
-
-    def _cut(self, record: Record, before: State) -> list[int]:
-        """Numbers of the pieces of a dimension that a slice takes; none where an alias is no slice."""
-        cut = record.attributes
-        if "start" not in cut:
-            return []
-        axis = UNIT if cut["drops"] else self.resolve(record.output.axes[cut["dim"]])
-        places = range(cut["start"], cut["start"] + self.size(axis) * cut["step"], cut["step"])
-        return self.book.matching(axis, places, before.axes[cut["dim"]]) or []
-
-    def _sliced(self, record: Record, before: State, cut: Sequence[int]) -> list[tuple[int, ...] | None]:
-        """Sites of an alias's source, those of a sliced dimension cut down to what the slice takes."""
-        dims = list(before.dims)
-        if cut:
-            sites = dims[record.attributes["dim"]]
-            dims[record.attributes["dim"]] = None if sites is None else tuple(sites[k] for k in cut)
-        return dims
 
     def _site(self, record: Record) -> None:
         """A site, or where nothing but data is normalised, a function."""

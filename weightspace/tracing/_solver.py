@@ -37,6 +37,7 @@ class _Variable:
     reason: str
     label: str = ""
     bound: Axis | None = None
+    inner: bool = False
 
 
 class AxisSolver:
@@ -297,6 +298,8 @@ class AxisSolver:
             self._variables[name].over = tuple(dict.fromkeys((*self.over(name), *more)))
         if isinstance(axis, Atom):
             self._variables[axis.name].neuron |= variable.neuron
+        for name in names:
+            self._variables[name].inner |= variable.neuron or variable.inner
         if isinstance(axis, (Sum, Spread)):
             self._cut(atom.name, axis)
         else:
@@ -322,7 +325,10 @@ class AxisSolver:
         return first, second
 
     def _part(self, whole: _Variable, size: int, over: Sequence[str], label: str) -> Axis:
-        return self.atom(size, kind=whole.kind, over=over, reason=whole.reason, label=label)
+        made = self.atom(size, kind=whole.kind, over=over, reason=whole.reason, label=label)
+        if isinstance(made, Atom):
+            self._variables[made.name].inner = whole.neuron or whole.inner
+        return made
 
     def _split_factor(self, axis: Axis, size: int) -> bool:
         return self.split(axis, size) is not None
@@ -367,7 +373,7 @@ class AxisSolver:
         """What is known of an unbound atom."""
         variable = self._variables[name]
         over = self.over(name) if variable.kind == FREE else ()
-        neuron = variable.neuron or variable.kind == FREE
+        neuron = variable.neuron or variable.kind == FREE or variable.inner and variable.kind != "spatial"
         return AtomSpec(
             variable.size, variable.kind, over, neuron, variable.reason, "" if variable.kind == FREE else variable.label
         )
