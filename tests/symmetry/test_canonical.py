@@ -11,7 +11,6 @@ import weightspace as ws
 from tests.architectures import CASES, FAMILIES, Case
 from weightspace.symmetry import _ordering, canonicalize, random_state
 
-
 # Architectures with groups of every form; on the others random networks are enough.
 some = pytest.mark.parametrize(
     "traced",
