@@ -330,8 +330,8 @@ def shuffle() -> Case:
 
 
 def option_a() -> Case:
-    """Channels 4, in the middle of the next layer, and 2 more on either side of them."""
-    return OptionA(), image(), log_factorial(4) + 2 * log_factorial(2)
+    """Channels 4, in the middle of the next layer, and the 2 and 2 on either side of them, which are zero before it."""
+    return OptionA(), image(), log_factorial(4) + log_factorial(4)
 
 
 def gated_linear() -> Case:

@@ -41,7 +41,7 @@ class Product(nn.Module):
         o3, _ = e3nn_modules()
         self.a, self.b = o3.Linear("1x0e + 1x1o", "4x0e + 3x1o"), o3.Linear("1x1o", "2x1o")
         self.product = o3.FullyConnectedTensorProduct("4x0e + 3x1o", "2x1o", "5x0e + 3x1o")
-        self.last = o3.Linear("5x0e + 3x1o", "1x0e")
+        self.last = o3.Linear("5x0e + 3x1o", "1x0e + 1x1o")
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         return self.last(self.product(self.a(x), self.b(y)))

@@ -9,12 +9,13 @@ from tests.architectures.cases import Case, log_factorial
 
 
 def option_a(depth: int) -> Case:
-    """The first stage's stream of 16; the new channels of the others, in front and behind; every block's hidden ones.
+    """The first stage's stream of 16; the 16 and 32 new channels of the others; every block's hidden ones.
 
-    A shortcut hands on the stream of the stage before, so that stage's permutation acts on the middle of the next.
+    A shortcut hands on the stream of the stage before, so that stage's permutation acts on the middle of the next. The
+    channels around it, half of them in front and half behind, are zero in the shortcut: they move among themselves.
     """
     blocks = (depth - 2) // 6
-    streams = log_factorial(16) + 2 * log_factorial(8) + 2 * log_factorial(16)
+    streams = log_factorial(16) + log_factorial(16) + log_factorial(32)
     hidden = blocks * sum(log_factorial(n) for n in (16, 32, 64))
     return resnet(depth), (torch.zeros(1, 3, 32, 32),), streams + hidden
 

@@ -8,10 +8,15 @@ import torch
 from torch import Tensor, nn
 
 import weightspace as ws
-from tests.architectures import CASES, FIXED_BATCH, FROZEN, Case, ResNet, log_factorial
+from tests.architectures import CASES, FIXED_BATCH, FROZEN, ROUNDED, Case, ResNet, log_factorial
 from tests.tracing._refinement import are_isomorphic, coloured
 from weightspace.runner import evaluation_call
 from weightspace.symmetry import random_state
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning"),
+    pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning"),
+]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.__name__)
@@ -53,7 +58,7 @@ def test_nothing_is_frozen_but_by_an_operation_without_a_rule(traced, case):
     assert traced[0].frozen == FROZEN.get(case, {})
 
 
-def test_random_elements_keep_the_function(traced, generator):
+def test_random_elements_keep_the_function(traced, case, generator):
     space, module, inputs, _ = traced
     state, x = full_state(space, module, generator), random_inputs(inputs, generator)
     wanted = run(module, state, x)
@@ -61,7 +66,7 @@ def test_random_elements_keep_the_function(traced, generator):
         moved = space.act(space.random_element(generator), state)
         assert list(moved) == list(space.keys)
         for found, result in zip(run(module, moved, x), wanted, strict=True):
-            assert (found - result).abs().max() <= 1e-10 * result.abs().max()
+            assert (found - result).abs().max() <= ROUNDED.get(case, 1e-10) * result.abs().max()
 
 
 def test_the_way_back_is_exact_also_after_reordering(traced, generator):
@@ -115,9 +120,11 @@ def test_moved_networks_have_isomorphic_graphs(traced, generator):
     space, module, _, _ = traced
     state = full_state(space, module, generator)
     moved = space.act(space.random_element(generator), state)
-    changed = {key: v + 1 if key == next(iter(space.parameters)) else v for key, v in moved.items()}
+    longest = max(space.parameters, key=lambda name: space.parameters[name].numel)
+    changed = {key: v + 1 if space.tied.get(key, key) == longest else v for key, v in moved.items()}
     own, same, other = (coloured(space.to_graph(s).to_networkx(), values=True) for s in (state, moved, changed))
-    assert are_isomorphic(own, same) and not are_isomorphic(own, other)
+    assert are_isomorphic(own, same)
+    assert not are_isomorphic(own, other)
 
 
 def test_signature_is_the_same_for_other_weights_batches_and_dtypes(traced, case):
@@ -125,10 +132,9 @@ def test_signature_is_the_same_for_other_weights_batches_and_dtypes(traced, case
     module = copy.deepcopy(module)
     for parameter in module.parameters():
         nn.init.normal_(parameter)
-    other = tuple(torch.cat([x, x]) if case not in FIXED_BATCH else x for x in inputs)
-    assert ws.trace(module, *other, verify=False).signature == space.signature
-    doubled = tuple(x.double() if x.is_floating_point() else x for x in inputs)
-    assert ws.trace(module.double(), *doubled, verify=False).signature == space.signature
+    other = tuple(x if case in FIXED_BATCH else torch.cat([x, x]) for x in inputs)
+    other = tuple(x.double() if x.is_floating_point() else x for x in other)
+    assert ws.trace(module.double(), *other, verify=False).signature == space.signature
 
 
 def test_resnet20_option_b():

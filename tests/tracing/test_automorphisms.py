@@ -4,6 +4,8 @@ Weights and addresses are dropped, so what is counted is a property of the topol
 axes, edge types, attributes, numbers of taps, and which edges hold the same entry.
 """
 
+from itertools import islice
+
 import networkx
 import pytest
 import torch
@@ -14,6 +16,10 @@ from tests.architectures import CASES
 from tests.architectures.tiny import TINY
 from tests.tracing._refinement import coloured, log10_actions, log10_automorphisms, plain
 
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning"),
+    pytest.mark.filterwarnings("ignore:enable_nested_tensor is True:UserWarning"),
+]
 KNOWN = {
     "petersen": (networkx.petersen_graph, 120),
     "cycle": (lambda: networkx.cycle_graph(7), 14),
@@ -62,8 +68,8 @@ def test_the_count_is_that_of_a_search_without_refinement(make):
         at["labels"].sort()
     holds_entries = [node for node, colour in enumerate(cells.colours) if colour[0] == "edge" or colour[3:4] != (0,)]
     matcher = DiGraphMatcher(simple, simple, node_match=dict.__eq__, edge_match=dict.__eq__)
-    found = {tuple(image[node] for node in holds_entries) for image in matcher.isomorphisms_iter()}
-    assert len(found) == make()[2]
+    images = islice(matcher.isomorphisms_iter(), 2000)
+    assert len({tuple(image[node] for node in holds_entries) for image in images}) == make()[2]
 
 
 @pytest.mark.slow
