@@ -72,7 +72,10 @@ class _Weighted:
         for dim, letter in enumerate(self.out):
             if letter not in self.mine and letter in self.other:
                 mine = self.other.index(letter)
-                state.dims[dim] = before.dims[mine] if before.axes[mine] == axes[dim] else None
+                carried = before.axes[mine] == axes[dim]
+                if carried and before.dims[mine] is None and planner.book.has_neurons(axes[dim]):
+                    planner.sites_at(self.tensor, mine)
+                state.dims[dim] = before.dims[mine] if carried else None
         sources = self._sources()
         shared = self._shared(sources)
         targets = shared or self._new_targets()
@@ -221,10 +224,13 @@ def _tie_factors(planner: "Planner", record: Record, state: State) -> None:
             if not found:
                 continue
             here = _meeting_sites(planner, record, state, letter, dim=dim, value=value, products=products)
-            if here is not None and len(here) == len(found) and planner.state(value).dims[dim] is not None:
+            before = planner.state(value)
+            if here is not None and len(here) == len(found) and before.dims[dim] is not None:
                 planner.book.tie(found, here, edge_type, position)
-            else:
-                _link_all(planner, found, here or results, edge_type, argument=position)
+                continue
+            for site in found:
+                allowed = [s for k, s in enumerate(here or ()) if before.allows(site, dim, k)]
+                _link_all(planner, (site,), allowed or results, edge_type, argument=position)
         rest = [site for site in planner.state(value).loose if site not in used]
         _link_all(planner, rest, results, edge_type, argument=position)
 
@@ -235,8 +241,9 @@ def _factor_sites(planner: "Planner", value: Value, dim: int) -> tuple[int, ...]
     known = before.dims[dim]
     if known is not None:
         return known
-    if not planner.book.has_neurons(before.axes[dim]):
-        return ()
+    told = tuple(site for site in before.loose if dim in before.at.get(site, {}))
+    if told or not planner.book.has_neurons(before.axes[dim]):
+        return told
     mine = set(atoms_of(before.axes[dim]))
     return tuple(s for s in before.loose if mine & set(planner.sites[s].atoms)) or planner.sites_at(value, dim)
 

@@ -130,11 +130,23 @@ def _tie_inputs(planner: "Planner", record: Record, state: State, *, local: bool
                 book.tie(planner.sites_at(value, mine), targets, edge_type, position)
         aside = [site for d, sites in enumerate(state.dims) if d != record.dim for site in sites or ()]
         near = mine_only if record.op != "cat" else [*dict.fromkeys((*aside, *mine_only))]
-        loose: list[tuple[int, Sequence[int]]] = [(site, near) for site in before.loose]
+        loose: list[tuple[int, Sequence[int]]] = [
+            (site, _allowed(planner, state, before, site, near)) for site in before.loose
+        ]
         loose += [(site, state.loose) for sites in before.dims for site in sites or () if state.loose]
         for source, candidates in loose:
             for target in book.relatives(source, candidates):
                 book.link(source, target, edge_type, argument=position)
+
+
+def _allowed(planner: "Planner", state: State, before: State, site: int, targets: Sequence[int]) -> list[int]:
+    """Of some sites of a result those on which a site of an argument may stand."""
+    gone = set()
+    for dim, sites in enumerate(state.dims):
+        mine = dim - len(state.axes) + len(before.axes)
+        if mine >= 0 and len(sites or ()) == len(planner.book.pieces_of(before.axes[mine])):
+            gone |= {s for k, s in enumerate(sites or ()) if not before.allows(site, mine, k)}
+    return [target for target in targets if target not in gone]
 
 
 def _place_uses(planner: "Planner", record: Record, state: State, *, repeated: bool) -> None:

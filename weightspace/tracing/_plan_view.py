@@ -54,23 +54,22 @@ def _keep_apart(
     planner: "Planner", record: Record, before: State, state: State, left: Sequence[int], cut: Sequence[int]
 ) -> None:
     """Sites without a dimension, and to which elements of a fixed axis they belong."""
-    loose = [*before.loose, *left]
+    dims = [_source_dim(planner, record, before, d, axis) for d, axis in enumerate(state.axes)]
+    places: dict[int, dict[int, int]] = {}
+    for site in before.loose:
+        where = before.at.get(site, {})
+        if not cut or where.get(record.attributes["dim"], cut[0]) in cut:
+            places[site] = {d: where[source] for d, source in enumerate(dims) if source in where}
+            if cut and record.attributes["dim"] in where and not record.attributes["drops"]:
+                places[site][record.attributes["dim"]] = cut.index(where[record.attributes["dim"]])
+    whole = next((sites for sites in before.dims if sites and set(sites) <= set(left)), ())
     units = [d for d, axis in enumerate(state.axes) if isinstance(axis, Sum) and set(axis.terms) == {UNIT}]
-    if before.apart is None:
-        whole = next((sites for sites in before.dims if sites and set(sites) <= set(left)), ())
-        fits = [d for d in units if len(whole) > 1 and len(whole) % len(state.axes[d].terms) == 0]  # type: ignore[union-attr]
-        if len(fits) == 1:
-            step = len(whole) // len(state.axes[fits[0]].terms)  # type: ignore[union-attr]
-            state.apart = (fits[0], tuple(tuple(whole[k : k + step]) for k in range(0, len(whole), step)))
-    elif cut and record.attributes["dim"] == before.apart[0]:
-        mine = [site for k in cut for site in before.apart[1][k]]
-        others = {site for sites in before.apart[1] for site in sites} - set(mine)
-        loose = [site for site in loose if site not in others]
-    else:
-        dims = [_source_dim(planner, record, before, d, axis) for d, axis in enumerate(state.axes)]
-        if before.apart[0] in dims:
-            state.apart = (dims.index(before.apart[0]), before.apart[1])
-    state.loose = tuple(loose)
+    counts = {d: len(planner.book.pieces_of(state.axes[d])) for d in units}
+    fits = [d for d, count in counts.items() if len(whole) > 1 and len(whole) % count == 0]
+    for number, site in enumerate(whole if len(fits) == 1 else ()):
+        places[site] = {fits[0]: number * counts[fits[0]] // len(whole)}
+    state.at = places
+    state.loose = tuple(dict.fromkeys((*places, *left)))
 
 
 def _of_choice(

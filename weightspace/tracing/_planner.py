@@ -18,7 +18,7 @@ from weightspace.tracing._plan_contract import plan_contract
 from weightspace.tracing._plan_site import plan_site
 from weightspace.tracing._plan_view import plan_view
 from weightspace.tracing._records import Record, Value
-from weightspace.tracing._sites import SiteBook, State, combinations, operation_text
+from weightspace.tracing._sites import SiteBook, State, combination_numbers, operation_text
 
 
 class Planner:
@@ -90,7 +90,8 @@ class Planner:
             state = State(axes, [None] * len(axes), kind=value.origin if value.origin != "operation" else "view")
             self.states[value.number] = state
             if value.parameter is not None:
-                state.loose = tuple(self.parameter_sites(value))
+                state.at = self.parameter_sites(value)
+                state.loose = tuple(state.at)
             elif value.origin == "constant":
                 state.loose = (self.book.new_site(f"constant({value.label})", ()),)
         return self.states[value.number]
@@ -105,10 +106,12 @@ class Planner:
                 self.book.new_site(f"{kind}{state.functions}", atoms) for atoms in self.book.keys(state.axes[dim])
             )
             placed = [site for sites in state.dims for site in sites or ()]
-            for site in found:
+            whole = len(found) == len(self.book.pieces_of(state.axes[dim]))
+            for piece, site in enumerate(found):
                 mine = set(self.sites[site].atoms)
                 near = [other for other in placed if mine & set(self.sites[other].atoms)]
-                for other in dict.fromkeys((*state.loose, *near)):
+                loose = [other for other in state.loose if not whole or state.allows(other, dim, piece)]
+                for other in dict.fromkeys((*loose, *near)):
                     self.book.link(other, site, "view")
             state.dims[dim] = found
             state.owned.update(found)
@@ -131,27 +134,31 @@ class Planner:
             return None
         return View(value.offset, value.strides, axes)
 
-    def parameter_sites(self, value: Value, kind: str = "") -> list[int]:
-        """A parameter that takes part as a tensor: nodes of its neuron axes, the rest as taps."""
+    def parameter_sites(self, value: Value, kind: str = "") -> dict[int, dict[int, int]]:
+        """A parameter that takes part as a tensor: nodes of its neuron axes, the rest as taps; of every site the
+        pieces of the dimensions on which it stands.
+        """
         name = value.parameter or ""
         role = "unused" if kind == "unused" else "buffer" if name in self.buffers else "tensor"
-        made = []
-        for view in self._views_of(value):
+        made: dict[int, dict[int, int]] = {}
+        for at, view in self._views_of(value):
             axes = self.parameters[name].axes if view is None else view.axes
-            for number, combination in enumerate(combinations([self.book.pieces_of(axis) for axis in axes])):
-                atoms = self.book.with_bases(atom for piece in combination for atom in piece.atoms)
+            parts = [self.book.pieces_of(axis) for axis in axes]
+            for number, choice in enumerate(combination_numbers(parts)):
+                atoms = self.book.with_bases(a for part, k in zip(parts, choice, strict=True) for a in part[k].atoms)
                 slot = Slot(name, number, role if atoms or kind else "scalar", ("tap",) * len(axes), view)
-                made.append(self.book.new_site(kind or ("parameter" if atoms else "scalar"), atoms, [slot]))
+                site = self.book.new_site(kind or ("parameter" if atoms else "scalar"), atoms, [slot])
+                made[site] = {d: k for d, k in enumerate(choice) if len(parts[d]) > 1} | at
         return made
 
-    def _views_of(self, value: Value) -> list[View | None]:
-        """A parameter's value as views with one axis per dimension."""
+    def _views_of(self, value: Value) -> list[tuple[dict[int, int], View | None]]:
+        """A parameter's value as views with one axis per dimension, and on which piece of one they stand."""
         axes = tuple(value.axes) if value.number < 0 else tuple(self.resolve(axis) for axis in value.axes)
         if not any(isinstance(axis, Case) for axis in axes):
-            return [self.view_of(value)]
+            return [({}, self.view_of(value))]
         return [
-            View(value.offset + start * value.strides[dim], value.strides, mine)
-            for dim, start, _, mine in by_choice(axes, self.size)
+            ({dim: number}, View(value.offset + start * value.strides[dim], value.strides, mine))
+            for number, (dim, start, _, mine) in enumerate(by_choice(axes, self.size))
         ]
 
     def size(self, axis: Axis) -> int:
@@ -209,9 +216,7 @@ class Planner:
                 self.book.link(old, new, "function")
             state.dims = [None if sites is None else tuple(renewed[s] for s in sites) for sites in dims]
             state.loose, state.owned = tuple(renewed[s] for s in state.loose), set(renewed.values())
-            if state.apart is not None:
-                runs = tuple(tuple(renewed.get(s, s) for s in sites) for sites in state.apart[1])
-                state.apart = (state.apart[0], runs)
+            state.at = {renewed.get(site, site): where for site, where in before.at.items()}
         self.states[record.output.number] = state
 
     def _reduce(self, record: Record) -> None:

@@ -14,7 +14,7 @@ from weightspace.topology import BlockPlan, SitePlan, Slot
 @dataclass
 class State:
     """Where a value's neurons are: sites of each dimension (None where it has none yet), and sites without a
-    dimension. `apart` tells for each element of a dimension which of the sites without one are its own.
+    dimension. `at` tells of sites without a dimension on which piece of which dimensions they stand.
     """
 
     axes: list[Axis]
@@ -23,7 +23,11 @@ class State:
     functions: str = ""
     kind: str = "view"
     owned: set[int] = field(default_factory=set)
-    apart: tuple[int, tuple[tuple[int, ...], ...]] | None = None
+    at: dict[int, dict[int, int]] = field(default_factory=dict)
+
+    def allows(self, site: int, dim: int, piece: int) -> bool:
+        """Whether a site without a dimension may stand on a piece of one."""
+        return self.at.get(site, {}).get(dim, piece) == piece
 
 
 class SiteBook:
