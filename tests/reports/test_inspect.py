@@ -196,7 +196,11 @@ def test_what_needs_weights_says_so():
             inspect_network("nets_to_inspect:net", meta=True, files=files)
 
 
-def test_large_graphs_are_refused_with_the_ways_out():
+def test_large_graphs_are_refused_before_they_are_built(monkeypatch):
+    def refuse(self, state):
+        raise AssertionError("built")
+
+    monkeypatch.setattr(ws.WeightSpace, "to_graph", refuse)
     words = r"has 1,602 nodes and 601,200 edges, at most 200,000 together are written; write the space \(--json\)"
     with pytest.raises(ws.WeightspaceError, match=words):
         inspect_network("nets_to_inspect:wide", files=SpaceFiles(graphml=Path("g.graphml")))
@@ -220,6 +224,13 @@ def test_repeated_layers_share_a_line():
     space = ws.trace(nn.Sequential(*[nn.Linear(6, 6) for _ in range(3)]), torch.zeros(1, 6))
     assert sum(line.startswith(tuple("0123456789")) for line in full.splitlines()) > 48
     assert space.describe() == space.describe(everything=True)
+
+
+def test_vectors_on_other_axes_have_lines_of_their_own():
+    axes = {f"{k}.{name}": (f"{name}{k}" if k else "x",) for k in range(12) for name in "ab"} | {"0.c": ("y",)}
+    lines = [line.split() for line in ws.specify(dict.fromkeys(axes, (3,)), axes).describe().splitlines()]
+    assert ["0.{a,b}", "3", "buffer", "x"] in lines and ["0.c", "3", "buffer", "y"] in lines
+    assert ["1.a", "3", "buffer", "a1"] in lines and ["1.b", "3", "buffer", "b1"] in lines
 
 
 def test_no_line_says_what_is_not_so():
