@@ -35,6 +35,7 @@ WANTED = {
     "squeeze_excite": (10, 7), "unknown": (6, 0), "tied": (1, 0), "pre_activation": (6, 0), "conv1d": (4, 5),
     "conv3d": (5, 5), "scalars": (1, 7), "shuffle": (16, 0), "option_a": (16, 8), "gated_linear": (7, 7),
     "siren": (0, 18), "lstm": (0, 10), "gru": (0, 6), "rnn": (0, 10), "rnn_relu": (6, 0),
+    "weight_norm": (11, 11),
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ before the functions of its site act.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,6 +56,7 @@ class GaugeGraph:
 
     Attributes:
         scale, sign: the equations; unknown number `nodes` is zero.
+        lengths: sites whose weights are normalised by their length, with the first of the unknowns of these lengths.
         plus, minus: for each entry the node by whose factor it is multiplied, and the one whose factor divides it.
         degree, parity: of the functions between the second node and the entry.
         types: what is known of each site's node type.
@@ -68,17 +70,30 @@ class GaugeGraph:
         layout = space.layout
         self.tensors, self.edges = layout._sites, layout._blocks
         self._first = np.concatenate([[0], np.cumsum([len(site.address) for site in self.tensors])])
-        self.nodes = int(self._first[-1])
+        self.lengths = self._read_lengths()
+        self.nodes = int(self._first[-1]) + sum(len(self.of(site)) for site in self.lengths)
         self.scale, self.sign = Equations(self.nodes), Equations(self.nodes)
         entries = layout.entries
         self.plus, self.minus = np.full(entries, self.nodes), np.full(entries, self.nodes)
         self.degree, self.parity = np.zeros(entries, dtype=np.int64), np.zeros(entries, dtype=np.int64)
         self._placed = np.zeros(entries, dtype=bool)
         self.types = [read_node_type(site.node_type) for site in space.sites]
+        self._markers: dict[int, bool] = {}
         self.wires: dict[int, list[Wire]] = {}
         self.reuses: list[Wire] = []
         self._read_wires()
         self.out = [self._functions(number, node_type) for number, node_type in enumerate(self.types)]
+
+    def _read_lengths(self) -> dict[int, int]:
+        """The factor of a weight whose length is divided out is an unknown of its own, behind the nodes."""
+        found, start = {}, int(self._first[-1])
+        for plan in self.space.blocks:
+            roles = {slot.role for slot in self.space.sites[plan.target].slots}
+            normalised = plan.attributes.get("weight_norm") == 0 and "weight_length" in roles
+            if normalised and plan.target not in found and plan.attributes.get("uses", 1) == 1:
+                found[plan.target] = start
+                start += len(self.of(plan.target))
+        return found
 
     def _read_wires(self) -> None:
         """Views between the sites of one operation's result only say that they belong together: they are no wires."""
@@ -100,6 +115,10 @@ class GaugeGraph:
     def local(self, site: int, nodes: Ints) -> Ints:
         """Places of nodes in their site."""
         return nodes - self._first[site]
+
+    def lengths_of(self, site: int, nodes: Ints) -> Ints:
+        """The unknowns of the lengths of weights that make nodes of a site; zero where they are not known."""
+        return self.lengths[site] + self.local(site, nodes) if site in self.lengths else self.none(nodes)
 
     def none(self, like: Ints) -> Ints:
         """The unknown that is zero, as often as there are nodes."""
@@ -202,11 +221,41 @@ class GaugeGraph:
 
     def is_marker(self, site: int) -> bool:
         """Whether a site stands for a part of the atoms of a value that has another site with all of them (heads
-        beside the features inside heads): it has no factor of its own.
+        beside the features inside heads): it has no factor of its own. Every reader must read that other site, too.
         """
-        mine, wires = set(self.space.sites[site].atoms), self.wires.get(site, [])
-        sources = [set(self.space.sites[wire.source_site].atoms) for wire in wires]
-        return self.types[site].kind == "view" and bool(sources) and all(mine < source for source in sources)
+        if site not in self._markers:
+            mine, wires = set(self.space.sites[site].atoms), self.wires.get(site, [])
+            known = self.types[site].kind == "view" and len(wires) == 1
+            known = known and mine < set(self.space.sites[wires[0].source_site].atoms)
+            self._markers[site] = known and self._read_together(site, wires[0].source_site)
+        return self._markers[site]
+
+    def _read_together(self, marker: int, whole: int) -> bool:
+        """Whether each operation that reads a marker reads the whole as the same argument."""
+        theirs = self._readers.get(whole, set())
+        for target, edge_type, argument in self._readers.get(marker, set()):
+            if not any((near, edge_type, argument) in theirs for near in {target} | self._near.get(target, set())):
+                return False
+        return True
+
+    @cached_property
+    def _readers(self) -> dict[int, set[tuple[int, str, object]]]:
+        """For each site who reads it, over which type of edges, as which argument."""
+        found: dict[int, set[tuple[int, str, object]]] = {}
+        for plan in self.space.blocks:
+            found.setdefault(plan.source, set()).add((plan.target, plan.edge_type, plan.attributes.get("argument")))
+        return found
+
+    @cached_property
+    def _near(self) -> dict[int, set[int]]:
+        """For each site the others of its operation: those of the same result, and its products that are summed."""
+        found: dict[int, set[int]] = {}
+        for plan in self.space.blocks:
+            if plan.slot is None and plan.edge_type in ("view", "reduce") and "use" not in plan.attributes:
+                found.setdefault(plan.target, set()).add(plan.source)
+                if plan.edge_type == "view":
+                    found.setdefault(plan.source, set()).add(plan.target)
+        return found
 
     def is_product(self, site: int) -> bool:
         """Whether a site is a view of all sites of a value together, each of which has atoms of its own."""

@@ -103,7 +103,8 @@ def _relate_contraction(graph: GaugeGraph, site: int) -> None:
     if _plain_wires(graph, site) or any(wire.fans_in for wire in reads):
         graph.fix(nodes)
         graph.stop_all(reads)
-    ways = {"bias": graph.with_nodes(nodes), "weight_length": graph.with_nodes(nodes)}
+    length = Way(nodes, graph.lengths_of(site, nodes), degree=0, parity=1)
+    ways = {"bias": graph.with_nodes(nodes), "weight_length": length}
     if reads and not any(wire.fans_in for wire in reads):
         ways["depthwise_weight"] = _over_one(graph, site, reads)
     graph.place_numbers(site, ways)
@@ -120,8 +121,8 @@ def _over_one(graph: GaugeGraph, site: int, wires: list[Wire]) -> Way:
 
 
 def _relate_edges(graph: GaugeGraph) -> None:
-    """Entries on edges: multiplied by the factor of the target, divided by that of the source. A weight that is
-    normalised by its length divides by nothing.
+    """Entries on edges: multiplied by the factor of the target, divided by that of the source. A weight
+    whose rows are normalised may have them multiplied by anything, and its source has no factor.
     """
     _, layout = entry_layout(graph.space)
     for plan, edges in zip(graph.space.blocks, graph.edges, strict=True):
@@ -131,7 +132,7 @@ def _relate_edges(graph: GaugeGraph) -> None:
             row[:, None].repeat(edges.address.shape[1], 1).reshape(-1) for row in edges.edge_index.numpy()
         )
         address = edges.address.numpy().reshape(-1)
-        extra = set(plan.attributes) - PLAIN
+        extra = set(plan.attributes) - (PLAIN - {"transposed"} if "weight_norm" in plan.attributes else PLAIN)
         on_nodes = Counter((*graph.space.sites[plan.source].atoms, *graph.space.sites[plan.target].atoms))
         needed = Counter(name for piece in layout.slot_pieces(plan.slot) for name in piece.atoms)
         if any(graph.space.atoms[name].kind == FREE and needed[name] > on_nodes[name] for name in needed):
@@ -141,7 +142,14 @@ def _relate_edges(graph: GaugeGraph) -> None:
         if extra - {"weight_norm"} or graph.types[plan.target].kind not in CONTRACTIONS:
             graph.fix(target)
             graph.stop(plan.source, source)
-        graph.place(address, graph.still(target) if extra else graph.over(target, source, plan.source))
+        way = graph.over(target, source, plan.source)
+        if extra:
+            way = (
+                graph.with_nodes(graph.lengths_of(plan.target, target))
+                if extra == {"weight_norm"}
+                else graph.still(target)
+            )
+        graph.place(address, way)
 
 
 def _relate_tensor(graph: GaugeGraph, site: int) -> None:

@@ -67,7 +67,7 @@ def _effect(name: str, attributes: Mapping[str, str]) -> Effect:
     """The effect of one function; what is not known has neither degree nor parity."""
     if "other" in attributes:
         return _with_number(name, attributes)
-    if name in LINEAR:
+    if name in LINEAR or name.startswith("upsample_"):
         return Effect(1, 1)
     if name in HOMOGENEOUS:
         return Effect(1, None)
