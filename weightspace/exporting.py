@@ -1,5 +1,6 @@
 """torch.export as this library uses it: evaluation mode, not decomposed, no writes into what is read later."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -39,7 +40,8 @@ def exported(
     Writes into views, and into tensors that are read again, become operations of their own; the same module and
     arguments give the same graph.
     """
-    with evaluation_mode(module), plain_attention():
+    with evaluation_mode(module), plain_attention(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # recurrent layers assign their flat weights while they are exported
         program = torch.export.export(module, tuple(args), dict(options or {}), strict=False)
         return program.run_decompositions({}) if _writes_what_is_read(program) else program
 

@@ -1,8 +1,8 @@
 """Constants during tracing: which of their axes are uniform, what identifies them, and operations on constants alone.
 
 What a computation makes of constants alone (masks, positions, rotary tables) is computed, so that it is known along
-which axes its values differ. Such results are identified by the expression that made them, not by their rounded
-values, and not by sizes of data.
+which axes its values differ. Such results are identified by their values where these are exact, otherwise by the
+expression that made them, without sizes of data.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from weightspace.tracing._records import Value
 from weightspace.tracing._solver import AxisSolver
 
 LARGEST = 1 << 22
+FEW = 4
 _SIZES = {
     "size", "shape", "sizes", "end", "repeats", "device", "dtype", "layout", "pin_memory", "memory_format",
     "output_size", "non_blocking", "copy", "implicit",
@@ -35,11 +36,20 @@ def constant_axes(tensor: Tensor, solver: AxisSolver) -> list[Axis]:
 
 
 def digest(tensor: Tensor, content: Tensor | None) -> str:
-    """Digest of a constant's shape and content."""
-    data = b""
-    if content is not None and content.numel():
-        data = content.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-    return hashlib.sha256(repr(tuple(tensor.shape)).encode() + data).hexdigest()[:12]
+    """Digest of a constant's values, whatever its dtype; a dimension along which they are equal counts as one."""
+    if content is None:
+        return hashlib.sha256(repr(tuple(tensor.shape)).encode()).hexdigest()[:12]
+    for dim, size in enumerate(content.shape):
+        if size > 1 and bool((content == content.narrow(dim, 0, 1)).all()):
+            content = content.narrow(dim, 0, 1)
+    plain = content.to(torch.float32 if content.is_floating_point() else torch.int64).contiguous()
+    data = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
+    return hashlib.sha256(repr(tuple(plain.shape)).encode() + data).hexdigest()[:12]
+
+
+def has_plain_values(tensor: Tensor) -> bool:
+    """Whether values are the same on every machine: whole numbers, or a few (masks)."""
+    return not tensor.is_floating_point() or len(tensor.reshape(-1)[:LARGEST].unique()) <= FEW
 
 
 def can_fold(node: torch.fx.Node, arguments: Sequence[Value]) -> bool:

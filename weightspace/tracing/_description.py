@@ -68,8 +68,9 @@ def describe(
 
 def _without_batch(axis: Axis, specs: Mapping[str, AtomSpec], named: set[str]) -> Axis:
     if isinstance(axis, Atom):
-        first = specs[axis.name].label.split("/")[0].endswith(".0") and axis.name not in named
-        return UNIT if first else axis
+        spec = specs[axis.name]
+        first = spec.label.split("/")[0].endswith(".0") or spec.kind == FREE
+        return UNIT if first and axis.name not in named else axis
     if not isinstance(axis, Product):
         return replace(axis, terms=tuple(_without_batch(term, specs, named) for term in axis.terms))
     kept = [part for part in (_without_batch(f, specs, named) for f in axis.factors) if part != UNIT]

@@ -183,7 +183,8 @@ def place_block(
     planner: "Planner", slot: Slot, *, source: int, target: int, edge_type: str, attributes: dict[str, Any]
 ) -> None:
     """Entries of a parameter as edges between two sites."""
-    label = slot.parameter if slot.piece == 0 and slot.view is None else f"{slot.parameter}#{len(planner.blocks)}"
+    first = slot.view is None and not any(block.name == slot.parameter for block in planner.blocks)
+    label = slot.parameter if first else f"{slot.parameter}#{len(planner.blocks)}"
     planner.blocks.append(BlockPlan(label, source, target, edge_type, attributes, slot))
 
 

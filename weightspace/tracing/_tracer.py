@@ -12,7 +12,7 @@ from weightspace.axes import Axis
 from weightspace.errors import TraceError, UnsupportedOperationError
 from weightspace.space import WeightSpace
 from weightspace.tracing._call import Call
-from weightspace.tracing._constants import can_fold, constant_axes, digest, expression, fold
+from weightspace.tracing._constants import can_fold, constant_axes, digest, expression, fold, has_plain_values
 from weightspace.tracing._export import canonical_state, live_nodes, module_path, named_arguments
 from weightspace.tracing._finish import finish
 from weightspace.tracing._parameters import Parameters
@@ -178,10 +178,10 @@ class Tracer:
         if found is None:
             return False
         label = expression(node, self._of_node)
-        if isinstance(found, Tensor):
-            self._of_node[node] = self._constant(found, label)
-        else:
-            self._of_node[node] = [self._constant(part, f"{label}.{k}") for k, part in enumerate(found)]
+        parts = [found] if isinstance(found, Tensor) else list(found)
+        labels = ["" if has_plain_values(part) else f"{label}.{k}" for k, part in enumerate(parts)]
+        made = [self._constant(part, name) for part, name in zip(parts, labels, strict=True)]
+        self._of_node[node] = made[0] if isinstance(found, Tensor) else made
         return True
 
     def _inline(self, node: torch.fx.Node) -> bool:
