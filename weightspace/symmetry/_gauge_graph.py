@@ -219,6 +219,10 @@ class GaugeGraph:
             self.scale.add((plus[0], 1), (minus[0], -degree), (plus[1], -1), (minus[1], way.degree))
             self.sign.add((plus[0], 1), (minus[0], parity), (plus[1], 1), (minus[1], way.parity))
 
+    def is_zeros(self, site: int) -> bool:
+        """Whether a site is a constant of zeros, which any factor leaves alone."""
+        return self.space.sites[site].node_type in ("constant(0)", "constant(0.0)")
+
     def is_marker(self, site: int) -> bool:
         """Whether a site stands for a part of the atoms of a value that has another site with all of them (heads
         beside the features inside heads): it has no factor of its own. Every reader must read that other site, too.

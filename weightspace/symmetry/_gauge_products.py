@@ -62,11 +62,22 @@ def relate_product_node(graph: GaugeGraph, site: int) -> None:
     graph.sign.add(*sign)
 
 
-def relate_sum(graph: GaugeGraph, site: int) -> None:
+def relate_picks(graph: GaugeGraph, site: int) -> None:
+    """Elements picked by their numbers: the factor that all have in common, times those of what is carried along."""
+    numbers = [wire for wire in graph.wires.get(site, []) if wire.edge_type == "index"]
+    graph.stop_all(numbers)
+    rest = [wire for wire in graph.wires.get(site, []) if wire.edge_type != "index"]
+    if not rest:
+        _give_up(graph, site)
+        return
+    relate_sum(graph, site, rest)
+
+
+def relate_sum(graph: GaugeGraph, site: int, only: list[Wire] | None = None) -> None:
     """The result of a sum over products: the factors of what is not summed over, times the factor that all terms of
     the sum have in common.
     """
-    wires = graph.wires[site]
+    wires = graph.wires[site] if only is None else only
     sums = [wire for wire in wires if wire.edge_type == "reduce"]
     if len(sums) > 1 or any(
         graph.serves_several(wire.source_site) for wire in wires if not graph.is_marker(wire.source_site)

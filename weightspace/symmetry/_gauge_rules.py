@@ -18,6 +18,7 @@ from weightspace.symmetry._gauge_graph import GaugeGraph, Way, Wire
 from weightspace.symmetry._gauge_products import (
     relate_gates,
     relate_glu,
+    relate_picks,
     relate_product,
     relate_product_node,
     relate_sum,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 SAME = {
     "add": "add", "subtract": "subtract", "cat": "cat", "function": "function", "mean": "reduce", "sum": "reduce",
     "amax": "reduce", "amin": "reduce", "maximum": "maximum", "minimum": "minimum", "prelu": "function",
-    "state": "recurrent",
+    "state": "recurrent", "scatter_add": "function", "index_add": "function",
 }  # fmt: skip
 TWO = {"add", "subtract", "maximum", "minimum"}
 ORDERED = {"amax", "amin", "maximum", "minimum", "prelu"}
@@ -78,7 +79,7 @@ def _rule(graph: GaugeGraph, site: int) -> Callable[[GaugeGraph, int], None]:
         "multiply": relate_product, "divide": relate_product, "product": relate_product_node, "view": _relate_view,
         "parameter": _relate_tensor, "scalar": _relate_tensor, "normaliser": _relate_normaliser,
         "rnn_tanh": relate_gates, "rnn_relu": relate_gates, "gru": relate_gates, "lstm": relate_gates,
-        "lstm_memory": relate_gates, "glu": relate_glu,
+        "lstm_memory": relate_gates, "glu": relate_glu, "index": relate_picks, "gather": relate_picks,
     }  # fmt: skip
     return known.get(kind, relate_unknown)
 
@@ -180,7 +181,8 @@ def _relate_same(graph: GaugeGraph, site: int) -> None:
     """Sums, concatenations, means: all arguments have the factor of the result."""
     kind, nodes = graph.types[site].kind, graph.of(site)
     every = graph.wires.get(site, [])
-    wires = [w for w in every if kind in ORDERED or graph.space.sites[w.source_site].node_type != "constant(0)"]
+    graph.stop_all(wire for wire in every if wire.edge_type == "index")
+    wires = [w for w in every if w.edge_type != "index" and (kind in ORDERED or not graph.is_zeros(w.source_site))]
     if kind == "prelu":
         graph.stop_all(wire for wire in wires if wire.argument == 1)
         wires = [wire for wire in wires if wire.argument == 0]
