@@ -182,10 +182,23 @@ class AxisSolver:
         else:
             left, right = (axis.terms if isinstance(axis, Sum) else (axis,) for axis in (a, b))
             done = self._refine(left, right, self._split_term, reason)
+        if not done and self._tell_apart(a, b):
+            return self.unify(a, b, reason)
         if not done:
             self.freeze(a, reason)
             self.freeze(b, reason)
         return done
+
+    def _tell_apart(self, a: Axis, b: Axis) -> bool:
+        """Where blocks do not nest, they are no longer exchanged; whether there were any."""
+        for axis in (self.resolve(a), self.resolve(b)):
+            first = axis.factors[0] if isinstance(axis, Product) and axis.factors else None
+            if isinstance(first, Atom):
+                count = self._variables[first.name].size
+                self.freeze(first, "blocks that do not nest", kind="constant")
+                self._cut(first.name, Sum((UNIT,) * count))
+                return True
+        return False
 
     def collapse(self, axis: Axis, reason: str) -> bool:
         """Make the choices of an axis one; whether there were any."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
 
-from weightspace.axes import Axis
+from weightspace.axes import Atom, Axis, Spread, Sum
 from weightspace.errors import TraceError, UnsupportedOperationError
 from weightspace.space import WeightSpace
 from weightspace.tracing._call import Call
@@ -20,6 +20,7 @@ from weightspace.tracing._plan_contract import is_weighted
 from weightspace.tracing._records import Record, Value
 from weightspace.tracing._registry import Rule, find_rule
 from weightspace.tracing._settle import settle_choices, settle_fibres
+from weightspace.tracing._shuffles import find_shuffle
 from weightspace.tracing._solver import AxisSolver
 
 KEEPS_WEIGHTS = ("aten.linear.", "aten.conv")
@@ -43,6 +44,7 @@ class Tracer:
         self._values: list[Value] = []
         self._records: list[Record] = []
         self._of_node: dict[torch.fx.Node, Any] = {}
+        self._done: set[torch.fx.Node] = set()
         self._calls = 0
         state, tied = canonical_state(module)
         self._parameters = Parameters(state, tied, self._solver, self._add)
@@ -145,7 +147,7 @@ class Tracer:
             found: Any = self._of_node[arguments[0]]
             self._of_node[node] = found[arguments[1]] if isinstance(found, (list, tuple)) else found
             return
-        if self._pick(node) or self._fold(node) or self._inline(node):
+        if node in self._done or self._pick(node) or self._fold(node) or self._inline(node) or self._shuffle(node):
             return
         result = node.meta.get("val")
         rule = find_rule(node.target) if isinstance(node.target, torch._ops.OpOverload) else None
@@ -182,6 +184,26 @@ class Tracer:
         labels = ["" if has_plain_values(part) else f"{label}.{k}" for k, part in enumerate(parts)]
         made = [self._constant(part, name) for part, name in zip(parts, labels, strict=True)]
         self._of_node[node] = made[0] if isinstance(found, Tensor) else made
+        return True
+
+    def _shuffle(self, node: torch.fx.Node) -> bool:
+        """Views that only reorder the elements of one dimension leave its symmetry as it is."""
+        first = self._of_node.get(node.args[0]) if node.args and isinstance(node.args[0], torch.fx.Node) else None
+        if not isinstance(first, Value) or first.parts is not None or first.parameter is not None:
+            return False
+        shuffle = find_shuffle(node)
+        if shuffle is None:
+            return False
+        axis = self._solver.resolve(first.axes[shuffle.dim])
+        terms = axis.terms if isinstance(axis, (Sum, Spread)) else (axis,)
+        if not all(isinstance(term, Atom) for term in terms):
+            return False
+        axes = list(first.axes)
+        axes[shuffle.dim] = Spread((axis,), (shuffle.places,))
+        value = Value(-1, axes)
+        self._keep(Record("alias", "alias", value, inputs=(first,), carry=tuple(range(len(axes)))), module_path(node))
+        self._done.update(shuffle.nodes)
+        self._of_node[shuffle.nodes[-1]] = value
         return True
 
     def _inline(self, node: torch.fx.Node) -> bool:
