@@ -17,12 +17,15 @@ class FusedAttention(nn.Module):
         self.heads, self.depth = heads, depth
         self.qkv, self.proj = nn.Linear(width, 3 * heads * depth), nn.Linear(heads * depth, width)
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Attention; `bias` for every head, `mask` for every window of an image."""
         b, n, _ = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, self.depth).permute(2, 0, 3, 1, 4).unbind(0)
         scores = (q * self.depth**-0.5) @ k.transpose(-2, -1)
-        weights = (scores if bias is None else scores + bias).softmax(-1)
-        return self.proj((weights @ v).transpose(1, 2).reshape(b, n, self.heads * self.depth))
+        scores = scores if bias is None else scores + bias
+        if mask is not None:
+            scores = (scores.view(-1, len(mask), self.heads, n, n) + mask[:, None]).view(-1, self.heads, n, n)
+        return self.proj((scores.softmax(-1) @ v).transpose(1, 2).reshape(b, n, self.heads * self.depth))
 
 
 class MLP(nn.Sequential):
@@ -117,7 +120,7 @@ class WindowBlock(nn.Module):
         b, h, w, c = x.shape
         y = torch.roll(self.norm1(x), (-self.shift, -self.shift), (1, 2)) if self.shift else self.norm1(x)
         bias = self.table[self.number.view(-1)].view(4, 4, self.heads).permute(2, 0, 1)
-        y = self.attention(self._windows(y), bias[None] + self.mask.repeat(b, 1, 1)[:, None])
+        y = self.attention(self._windows(y), bias, self.mask if self.shift else None)
         y = y.view(b, h // 2, w // 2, 2, 2, c).permute(0, 1, 3, 2, 4, 5).reshape(b, h, w, c)
         x = x + (torch.roll(y, (self.shift, self.shift), (1, 2)) if self.shift else y)
         return x + self.mlp(self.norm2(x))
