@@ -11,6 +11,8 @@ import weightspace as ws
 from tests.architectures import CASES, FAMILIES, Case
 from weightspace.symmetry import _ordering, canonicalize, random_state
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
 # Architectures with groups of every form; on the others random networks are enough.
 some = pytest.mark.parametrize(
     "traced",
