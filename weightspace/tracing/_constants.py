@@ -42,7 +42,8 @@ def digest(tensor: Tensor, content: Tensor | None) -> str:
     for dim, size in enumerate(content.shape):
         if size > 1 and bool((content == content.narrow(dim, 0, 1)).all()):
             content = content.narrow(dim, 0, 1)
-    plain = content.to(torch.float32 if content.is_floating_point() else torch.int64).contiguous()
+    dtype = torch.float32 if content.is_floating_point() else torch.int64
+    plain = content.to(dtype).clone(memory_format=torch.contiguous_format)  # a view of one element may have no stride
     data = plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b""
     return hashlib.sha256(repr(tuple(plain.shape)).encode() + data).hexdigest()[:12]
 
