@@ -101,6 +101,7 @@ def _site_to_json(site: SitePlan) -> dict[str, Any]:
         "slots": list(map(_slot_to_json, site.slots)),
         "activation": at and {**vars(at), "axis": axis_to_json(at.axis)},
         "beside": site.beside,
+        "first": site.first,
     }
 
 
@@ -108,8 +109,8 @@ def _site_from_json(fields: Mapping[str, Any]) -> SitePlan:
     at = fields["activation"]
     activation = None if at is None else Activation(**{**at, "axis": axis_from_json(at["axis"])})
     slots = tuple(slot for slot in map(_slot_from_json, fields["slots"]) if slot is not None)
-    beside = tuple(fields.get("beside", ()))
-    return SitePlan(fields["name"], fields["node_type"], tuple(fields["atoms"]), slots, activation, beside)
+    more = {"beside": tuple(fields["beside"]), "first": fields["first"]}
+    return SitePlan(fields["name"], fields["node_type"], tuple(fields["atoms"]), slots, activation, **more)
 
 
 def _block_to_json(block: BlockPlan) -> dict[str, Any]:

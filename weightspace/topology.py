@@ -80,6 +80,7 @@ class SitePlan:
         atoms: of its nodes.
         slots: parameters that lie on its nodes.
         activation: where its values are; None where it is no activation (a normaliser, a parameter).
+        first: index of its first node, where its nodes are a run of a fixed axis.
         beside: numbers of the sites that the values which its parameters act on have in their other dimensions.
     """
 
@@ -89,6 +90,7 @@ class SitePlan:
     slots: tuple[Slot, ...] = ()
     activation: Activation | None = None
     beside: tuple[int, ...] = ()
+    first: int = 0
 
 
 @dataclass(frozen=True)
@@ -181,9 +183,9 @@ class Layout:
         positions = [position for _, position in found] or [torch.zeros(0, TAP_FEATURES)]
         widths = [len(position) for position in positions]
         roles = tuple(slot.role for slot, width in zip(plan.slots, widths, strict=False) for _ in range(width))
-        return NodeTensors(address, self._index(plan.atoms, sizes), roles, torch.cat(positions))
+        return NodeTensors(address, self._index(plan.atoms, sizes, plan.first), roles, torch.cat(positions))
 
-    def _index(self, atoms: Sequence[str], sizes: Sequence[int]) -> Tensor:
+    def _index(self, atoms: Sequence[str], sizes: Sequence[int], first: int) -> Tensor:
         """Position along the fixed atoms of a site, -1 where all of its atoms are free."""
         fixed = [name for name in atoms if self._atoms[name].kind != FREE]
         if atoms and not fixed:
@@ -194,7 +196,7 @@ class Layout:
                 shape = [1] * len(sizes)
                 shape[dim] = sizes[dim]
                 index = index * sizes[dim] + torch.arange(sizes[dim]).reshape(shape)
-        return index.expand(tuple(sizes)).reshape(-1).clone() if sizes else index.reshape(1)
+        return first + (index.expand(tuple(sizes)).reshape(-1) if sizes else index.reshape(1))
 
     def block(self, plan: BlockPlan, sites: Sequence[SitePlan], rows: range | None = None) -> EdgeTensors:
         """Edges between two sites, sorted by target, then source.

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from weightspace.axes import AtomSpec, Axis, atoms_of, rename
+from weightspace.axes import FREE, AtomSpec, Axis, atoms_of, rename
 from weightspace.space import WeightSpace
 from weightspace.tracing._description import describe, signature_of
 from weightspace.tracing._parameters import Parameters
@@ -72,6 +72,10 @@ def _name_atoms(
     for atom, name in names.items():
         spec = solver.spec(atom)
         specs[name] = replace(spec, over=tuple(names[b] for b in spec.over if b in names))
+    named = {atom for value in parameters.values() for axis in value.axes for atom in solver.atoms(axis)}
+    for atom, name in names.items():
+        if atom not in named and specs[name].kind == FREE:
+            specs[name] = replace(specs[name], neuron=False)
     for base in {base for spec in specs.values() for base in spec.over}:
         specs[base] = replace(specs[base], neuron=True)
     return names, specs

@@ -196,7 +196,7 @@ def _plan_tensors(planner: "Planner", record: Record) -> None:
             len(theirs) == 1 and set(mine[0]) < set(theirs[0]) for d, theirs in enumerate(keys) if d != dim
         )
         if mine and not inside:
-            state.dims[dim] = tuple(book.new_site(text, key) for key in mine)
+            state.dims[dim] = book.new_sites(text, axes[dim])
             state.owned.update(state.dims[dim] or ())
     if not any(state.dims):
         state.loose = (book.new_site(text, ()),)

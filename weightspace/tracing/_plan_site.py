@@ -23,11 +23,11 @@ def plan_site(planner: "Planner", record: Record) -> None:
     state, first_new = State(axes, [None] * len(axes)), len(book.sites)
     for dim, axis in enumerate(axes):
         if dim == record.dim:
-            state.dims[dim] = shared or tuple(book.new_site(text, key) for key in book.keys(axis))
+            state.dims[dim] = shared or book.new_sites(text, axis)
         elif local:
             state.dims[dim] = _carried(planner, record, dim, axis)
         elif book.has_neurons(axis) or _given(planner, record, dim, len(axes)):
-            state.dims[dim] = tuple(book.new_site(text, key) for key in book.keys(axis))
+            state.dims[dim] = book.new_sites(text, axis)
     if not any(state.dims):
         state.loose = (book.new_site(text, ()),)
     state.owned = set(range(first_new, len(book.sites)))
@@ -36,8 +36,18 @@ def plan_site(planner: "Planner", record: Record) -> None:
         _note_beside(planner, record, state)
     _tie_dims(planner, state)
     _tie_inputs(planner, record, state, local=local)
+    _tie_source(planner, record, state)
     _place_uses(planner, record, state, repeated=shared is not None)
     _tie_scope(planner, record, state)
+
+
+def _tie_source(planner: "Planner", record: Record, state: State) -> None:
+    """What the value that parameters are contracted with has besides its dimensions."""
+    if record.source is None or record.dim is None:
+        return
+    for site in planner.state(record.source[0]).loose:
+        for target in planner.book.relatives(site, state.dims[record.dim] or ()):
+            planner.book.link(site, target, "view")
 
 
 def _tie_dims(planner: "Planner", state: State) -> None:

@@ -137,15 +137,14 @@ def _regroup(planner: "Planner", before: State, state: State, left: Sequence[int
         mine = {d: _piece_numbers(planner, before.axes, sources, d) for d in known}
         theirs = {d: _piece_numbers(planner, state.axes, targets, d) for d in wanted}
         for d in wanted:
-            keys = planner.book.keys(state.axes[d])
-            made = tuple(planner.book.new_site(f"view{state.functions}", key) for key in keys)
+            made = planner.book.new_sites(f"view{state.functions}", state.axes[d])
             state.dims[d] = made
             state.owned = state.owned | set(made)
             for source in known:
                 for a, b in torch.stack([mine[source], theirs[d]], 1).unique(dim=0).tolist():
                     one, other = (before.dims[source] or ())[a], made[b]
                     if set(planner.sites[one].atoms) & set(planner.sites[other].atoms):
-                        planner.book.link(one, other, "view")
+                        planner.book.link(one, other, "view", **planner.book.which(made, b))
         rest = [site for site in rest if not any(site in (before.dims[d] or ()) for d in known)]
     return rest
 

@@ -102,9 +102,7 @@ class Planner:
         found = state.dims[dim]
         if found is None:
             kind = state.kind if state.kind in ("input", "vocabulary") else "view"
-            found = tuple(
-                self.book.new_site(f"{kind}{state.functions}", atoms) for atoms in self.book.keys(state.axes[dim])
-            )
+            found = self.book.new_sites(f"{kind}{state.functions}", state.axes[dim])
             placed = [site for sites in state.dims for site in sites or ()]
             whole = len(found) == len(self.book.pieces_of(state.axes[dim]))
             for piece, site in enumerate(found):
@@ -112,7 +110,7 @@ class Planner:
                 near = [other for other in placed if mine & set(self.sites[other].atoms)]
                 loose = [other for other in state.loose if not whole or state.allows(other, dim, piece)]
                 for other in dict.fromkeys((*loose, *near)):
-                    self.book.link(other, site, "view")
+                    self.book.link(other, site, "view", **self.book.which(found, piece))
             state.dims[dim] = found
             state.owned.update(found)
         return found
@@ -243,7 +241,7 @@ class Planner:
             near = [site for site in lost if mine & set(self.sites[site].atoms)]
             if d is None or not near:
                 continue
-            made = tuple(self.book.new_site(text, key) for key in self.book.keys(axes[dim]))
+            made = self.book.new_sites(text, axes[dim])
             self.book.tie(before.dims[d] or (), made, "reduce", 0)
             for site in near:
                 for target in self.book.relatives(site, made):

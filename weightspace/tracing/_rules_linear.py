@@ -88,6 +88,8 @@ def transposed_convolution(call: Call) -> list[Axis] | list[Value] | None:
         if not (call.unify(x.axes[dim], Product((group, fan_in))) and call.unify(channels, fan_out)):
             return None
         channels = Product((group, fan_out))
+        if solver.is_cut(group):
+            return None
     depthwise = call["groups"] > 1 and solver.size(x.axes[dim]) == call["groups"]
     first, second = ("target", "tap") if depthwise else ("source", "target")
     role = "depthwise_weight" if depthwise else "weight"
@@ -132,7 +134,7 @@ def _unify_channels(call: Call, dim: int, groups: int) -> bool:
     fan_out = call.new(solver.size(weight.axes[0]) // groups, over=group)
 
     done = call.unify(x.axes[dim], Product((group, fan_in))) and call.unify(weight.axes[0], Product((group, fan_out)))
-    return done and call.unify(weight.axes[1], fan_in)
+    return done and call.unify(weight.axes[1], fan_in) and not call.solver.is_cut(group)
 
 
 def _attributes(call: Call, names: tuple[str, ...]) -> dict[str, Any]:

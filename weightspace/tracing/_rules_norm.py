@@ -77,7 +77,7 @@ def group_norm(call: Call) -> list[Axis] | None:
         return None
     group = call.new(groups)
     inside = call.new(call.solver.size(x.axes[1]) // groups, over=group)
-    if not call.unify(x.axes[1], Product((group, inside))):
+    if not call.unify(x.axes[1], Product((group, inside))) or call.solver.is_cut(group):
         return None
     for value, _ in named:
         if value is not None:

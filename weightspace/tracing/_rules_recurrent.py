@@ -33,6 +33,9 @@ def _cell(call: Call, kind: str, x: Value, before: Value, *, weights: _Weights, 
         _linear(call, x, weights.inputs, weights.input_bias, rows=rows, role="input_weight"),
         _linear(call, before, weights.hidden, weights.hidden_bias, rows=rows, role="weight"),
     ]
+    for mine, theirs in zip(x.axes[:-1], before.axes[:-1], strict=False):
+        if call.solver.size(mine) == call.solver.size(theirs):
+            call.unify(mine, theirs)
     inputs, types = made, ["input_gate", "hidden_gate"]
     if kind == "gru":
         inputs, types = [*made, before], [*types, "state"]

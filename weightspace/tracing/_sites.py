@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from weightspace.axes import AtomSpec, Axis, Piece, pieces
+from weightspace.axes import FREE, AtomSpec, Axis, Piece, pieces
 from weightspace.topology import BlockPlan, SitePlan, Slot
 
 
@@ -91,6 +91,23 @@ class SiteBook:
         table = torch.tensor(places)
         found = [known.get(tuple(table[p.positions].reshape(-1).tolist())) for p in self.pieces_of(axis)]
         return None if any(k is None for k in found) else [k for k in found if k is not None]
+
+    def new_sites(self, node_type: str, axis: Axis) -> tuple[int, ...]:
+        """A site for each piece of an axis; nodes of fixed pieces carry their position on the axis."""
+        made = []
+        for piece, key in zip(self.pieces_of(axis), self.keys(axis), strict=True):
+            site = self.new_site(node_type, key)
+            places = piece.positions.reshape(-1)
+            run = bool((places.diff() == 1).all())
+            if run and len(places) and set(key) == set(piece.atoms) and all(self._spec(n).kind != FREE for n in key):
+                self.sites[site] = replace(self.sites[site], first=int(places[0]))
+            made.append(site)
+        return tuple(made)
+
+    def which(self, sites: Sequence[int], piece: int) -> dict[str, int]:
+        """The number of a piece as an attribute, where another piece has the same atoms."""
+        atoms = [self.sites[site].atoms for site in sites]
+        return {"piece": piece} if atoms.count(atoms[piece]) > 1 else {}
 
     def link(self, source: int, target: int, edge_type: str, **attributes: Any) -> None:
         """Add structural edges between the nodes of two sites that agree on their common atoms."""

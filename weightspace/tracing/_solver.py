@@ -143,6 +143,10 @@ class AxisSolver:
         """Whether an atom may still be permuted."""
         return self._variables[name].kind == FREE
 
+    def is_cut(self, axis: Axis) -> bool:
+        """Whether an axis has become a sum, so that its elements are told apart."""
+        return holds_sum(self.resolve(axis))
+
     def freeze(self, axis: Axis, reason: str, *, kind: str = FROZEN) -> None:
         """Fix every free atom of an axis."""
         for name in self.atoms(axis):
