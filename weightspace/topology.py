@@ -209,12 +209,11 @@ class Layout:
         source, target = sites[plan.source].atoms, sites[plan.target].atoms
         rows = None if not target else rows or range(self.size_of(target[0]))
         if plan.slot is None:
-            names = list(dict.fromkeys([*target, *source]))
-            grid = {name: number for number, name in enumerate(names)}
+            names, places = _meeting(source, target, plan.attributes.get("occurrence", 0))
             sizes = [self.size_of(name) for name in names]
             ends = [
-                _node_numbers([grid[n] for n in atoms], [self.size_of(n) for n in atoms], sizes, rows)
-                for atoms in (source, target)
+                _node_numbers(dims, [self.size_of(n) for n in atoms], sizes, rows)
+                for dims, atoms in ((places, source), (range(len(target)), target))
             ]
             edge_index = torch.stack([end.reshape(-1) for end in ends])
             return EdgeTensors(
@@ -236,7 +235,7 @@ class Layout:
         """Number of edges of a block; nothing is built."""
         source, target = sites[plan.source].atoms, sites[plan.target].atoms
         if plan.slot is None:
-            names = [*dict.fromkeys((*target, *source))]
+            names, _ = _meeting(source, target, plan.attributes.get("occurrence", 0))
         else:
             shared = self._shared(plan.slot, [target, source])
             names = [*target, *(name for name, same in zip(source, shared, strict=True) if same is None)]
@@ -340,6 +339,29 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
         (12, 4, 1)
     """
     return tuple(prod(shape[dim + 1 :]) for dim in range(len(shape)))
+
+
+def _meeting(source: Sequence[str], target: Sequence[str], occurrence: int) -> tuple[list[str], list[int]]:
+    """Coordinates of a structural relation, the target's first, and which of them the source's atoms are.
+
+    Args:
+        source, target: atoms of the two sites.
+        occurrence: where an atom stands twice on one side and once on the other, which of the two is meant.
+    """
+    names, places = list(target), []
+    for number, name in enumerate(source):
+        turn = source[:number].count(name)
+        mine = [k for k, other in enumerate(target) if other == name]
+        if len(mine) > 1 and source.count(name) == 1:
+            places.append(mine[occurrence])
+        elif turn < len(mine) and (source.count(name) == len(mine) or turn == occurrence):
+            places.append(mine[min(turn, len(mine) - 1)])
+        elif len(mine) == 1 and turn == occurrence:
+            places.append(mine[0])
+        else:
+            places.append(len(names))
+            names.append(name)
+    return names, places
 
 
 def _unravel(number: int, sizes: Sequence[int]) -> list[int]:

@@ -92,8 +92,10 @@ class _Weighted:
 
     def _atoms(self, letters: Sequence[str], choice: Sequence[int]) -> tuple[str, ...]:
         book = self.planner.book
-        names = [name for a, k in zip(letters, choice, strict=True) for name in book.keys(self._axis(a))[k]]
-        return tuple(dict.fromkeys(names))
+        parts = [book.pieces_of(self._axis(a))[k] for a, k in zip(letters, choice, strict=True)]
+        if len(parts) == 1:
+            return book.keys(self._axis(letters[0]))[choice[0]]
+        return book.with_bases(name for part in parts for name in part.atoms)
 
     def _sources(self) -> dict[tuple[int, ...], int]:
         """A site for each choice of pieces of the letters that are summed over."""
@@ -108,9 +110,10 @@ class _Weighted:
             same = next((s for s in known if planner.sites[s].atoms == atoms), None)
             if same is None:
                 same = planner.book.new_site("product", atoms)
-                for letter, k in zip(self.summed, choice, strict=True):
+                axes = [self._axis(letter) for letter in self.summed]
+                for number, (letter, k) in enumerate(zip(self.summed, choice, strict=True)):
                     site = planner.sites_at(self.tensor, self.other.index(letter))[k]
-                    planner.book.link(site, same, "product")
+                    planner.book.link(site, same, "product", **planner.book.turn(site, same, axes, number))
             sources[choice] = same
         return sources
 
@@ -230,7 +233,9 @@ def _tie_factors(planner: "Planner", record: Record, state: State) -> None:
                 continue
             for site in found:
                 allowed = [s for k, s in enumerate(here or ()) if before.allows(site, dim, k)]
-                _link_all(planner, (site,), allowed or results, edge_type, argument=position)
+                for target in planner.book.relatives(site, allowed or results):
+                    told = planner.book.turn(site, target, before.axes, dim)
+                    planner.book.link(site, target, edge_type, argument=position, **told)
         rest = [site for site in planner.state(value).loose if site not in used]
         _link_all(planner, rest, results, edge_type, argument=position)
 

@@ -146,7 +146,9 @@ def _tie_inputs(planner: "Planner", record: Record, state: State, *, local: bool
         loose += [(site, state.loose) for sites in before.dims for site in sites or () if state.loose]
         for source, candidates in loose:
             for target in book.relatives(source, candidates):
-                book.link(source, target, edge_type, argument=position)
+                dim = next((d for d, sites in enumerate(state.dims) if target in (sites or ())), 0)
+                told = book.turn(source, target, before.axes, dim - rank + len(before.axes))
+                book.link(source, target, edge_type, argument=position, **told)
 
 
 def _allowed(planner: "Planner", state: State, before: State, site: int, targets: Sequence[int]) -> list[int]:

@@ -110,7 +110,8 @@ class Planner:
                 near = [other for other in placed if mine & set(self.sites[other].atoms)]
                 loose = [other for other in state.loose if not whole or state.allows(other, dim, piece)]
                 for other in dict.fromkeys((*loose, *near)):
-                    self.book.link(other, site, "view", **self.book.which(found, piece))
+                    told = self.book.which(found, piece) | self.book.turn(other, site, state.axes, dim)
+                    self.book.link(other, site, "view", **told)
             state.dims[dim] = found
             state.owned.update(found)
         return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from weightspace.axes import FREE, AtomSpec, Axis, Piece, pieces
+from weightspace.axes import FREE, AtomSpec, Axis, Piece, atoms_of, pieces
 from weightspace.topology import BlockPlan, SitePlan, Slot
 
 
@@ -65,12 +65,14 @@ class SiteBook:
         return keys
 
     def with_bases(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Neuron atoms, each once, a fibre behind its bases."""
-        found: dict[str, None] = {}
-        for name in names:
-            if self._spec(name).neuron:
-                bases = [base for base in self._spec(name).over if self._spec(base).neuron]
-                found.update(dict.fromkeys((*bases, name)))
+        """Neuron atoms, a fibre behind its bases."""
+        kept = [name for name in names if self._spec(name).neuron]
+        found: list[str] = []
+        for number, name in enumerate(kept):
+            bases = [base for base in self._spec(name).over if self._spec(base).neuron]
+            found += [base for base in bases if base not in found]
+            if found.count(name) <= kept[:number].count(name):
+                found.append(name)
         return tuple(found)
 
     def has_neurons(self, axis: Axis) -> bool:
@@ -103,6 +105,13 @@ class SiteBook:
                 self.sites[site] = replace(self.sites[site], first=int(places[0]))
             made.append(site)
         return tuple(made)
+
+    def turn(self, source: int, target: int, axes: Sequence[Axis], dim: int) -> dict[str, int]:
+        """Where an atom stands twice on a site, the one that belongs to a dimension, as an attribute."""
+        mine, theirs = self.sites[source].atoms, self.sites[target].atoms
+        twice = [n for n in dict.fromkeys((*mine, *theirs)) if {mine.count(n), theirs.count(n)} == {1, 2}]
+        earlier = sum(list(atoms_of(axis)).count(twice[0]) for axis in axes[:dim]) if twice else 0
+        return {"occurrence": min(earlier, 1)} if twice else {}
 
     def which(self, sites: Sequence[int], piece: int) -> dict[str, int]:
         """The number of a piece as an attribute, where another piece has the same atoms."""
