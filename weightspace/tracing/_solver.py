@@ -303,6 +303,7 @@ class AxisSolver:
         variable, names = self._variables[atom.name], self.atoms(axis)
         if atom.name in names:
             return False
+        self.drop(atom.name, names)
         for name in names:
             self._set_free_of(name, atom.name)
             self._set_free_of(atom.name, name)
