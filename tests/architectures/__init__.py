@@ -51,7 +51,7 @@ FAMILIES: Mapping[str, tuple[Callable[[], Case], ...]] = {
     )
 }  # fmt: skip
 # Names of architectures for which a rule is missing; the tests leave them out.
-PENDING: frozenset[str] = frozenset({"bilinear_with_itself", "distilbert", "bert"})
+PENDING: frozenset[str] = frozenset()
 CASES = tuple(case for family in FAMILIES.values() for case in family if case.__name__ not in PENDING)
 # What is frozen, where an operation has no rule.
 FROZEN: Mapping[Callable[[], Case], Mapping[str, str]] = {unknown: {"a.weight:0": "aten.cumsum.default"}}
