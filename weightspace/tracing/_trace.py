@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from weightspace.block_stream import MAX_EDGES
@@ -58,7 +59,9 @@ def trace(
     _check_options(module, symmetries, on_unknown)
 
     def make() -> WeightSpace:
-        space = Tracer(module, export(module, example_inputs, example_kwargs), on_unknown).run()
+        program = export(module, example_inputs, example_kwargs)
+        with torch.device("cpu"):  # index tensors, whatever the device that modules are being built on
+            space = Tracer(module, program, on_unknown).run()
         return replace(space, symmetries=tuple(sorted(symmetries)), max_edges=max_edges)
 
     def check(space: WeightSpace) -> None:
