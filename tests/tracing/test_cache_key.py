@@ -335,3 +335,27 @@ def test_global_hooks_are_not_digested():
 def test_a_digest_has_a_bound(monkeypatch):
     monkeypatch.setattr("weightspace.tracing._fingerprint.MAX_PARTS", 100)
     assert key_of(Net()) is None
+
+
+def test_methods_that_a_package_adds_to_modules_do_not_matter(monkeypatch):
+    def smart(self):
+        import math
+
+        return math.pi
+
+    before = key_of(Net())
+    monkeypatch.setattr(nn.Module, "smart", smart, raising=False)
+    assert key_of(Net()) == before is not None
+
+
+def test_a_patched_function_of_torch_by_a_package_that_cannot_be_followed(monkeypatch):
+    plain = torch.select
+
+    def select(*args):
+        import math
+
+        return plain(*args) * math.pi
+
+    before = key_of(Net())
+    monkeypatch.setattr(torch, "select", select)
+    assert key_of(Net()) not in (None, before)

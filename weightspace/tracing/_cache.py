@@ -47,7 +47,7 @@ def cache_key(
     try:
         fingerprint.add((__version__, torch.__version__, _modes(), _RULES.generation(), tuple(options)))
         for name, function in _patches():
-            fingerprint.add((name, function))
+            fingerprint.add((name, function.__module__, function.__qualname__, _identity(function)))
         leaves, structure = torch.utils._pytree.tree_flatten((tuple(inputs), dict(kwargs or {})))
         fingerprint.add(str(structure))
         for leaf in leaves:
@@ -78,6 +78,15 @@ def _patches() -> Iterator[tuple[str, Any]]:
         for name, value in vars(owner).items():
             if isinstance(value, FunctionType) and not is_library(value.__globals__.get("__name__")):
                 yield f"{owner.__name__}.{name}", value
+
+
+_PATCHES: dict[int, Any] = {}
+
+
+def _identity(function: Any) -> int:
+    """Number of a function of this process; it is kept, so that no other one gets its number."""
+    _PATCHES.setdefault(id(function), function)
+    return id(function)
 
 
 def _modes() -> tuple[Any, ...]:

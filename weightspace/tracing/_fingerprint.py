@@ -27,6 +27,7 @@ NO_BEHAVIOUR = frozenset(
     "__match_args__ __dataclass_fields__ __dataclass_params__ __firstlineno__ __static_attributes__ __annotate_func__ "
     "__annotations_cache__ __reduce__ __reduce_ex__ __getstate__ __setstate__ __del__ __getnewargs__".split()
 ).union(CONSTRUCTORS)
+CALLED = ("forward", "__call__", "_call_impl", "_wrapped_call_impl", "__getattr__", "__setattr__", "train", "eval")
 ANY_NAME = frozenset("getattr attrgetter methodcaller vars dir __dict__ __getattribute__ getmembers".split())
 REFUSED = frozenset("globals eval exec __import__ import_module _getframe currentframe open input".split())
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented))
@@ -333,6 +334,15 @@ class Fingerprint:
                 waiting = {(id(base), n): value for n, value in vars(base).items() if n not in NO_BEHAVIOUR}
                 self._members.update(waiting)
             elif issubclass(kind, nn.Module):
+                added = {name: value for name, value in vars(base).items() if _is_added(name, value)}
+                self._members.update({(id(base), name): value for name, value in added.items()})
+                functions = [function for function in functions if function not in added.values()]
                 self._all("code", *functions)
                 if base is not nn.Module:
                     self._names.update(*(set(names_of(f.__code__)) - ANY_NAME for f in functions))
+
+
+def _is_added(name: str, value: Any) -> bool:
+    """Whether somebody has given a library's class a method that no call of a module goes through by itself."""
+    foreign = isinstance(value, types.FunctionType) and not is_library(value.__globals__.get("__name__"))
+    return foreign and name not in CALLED
