@@ -229,13 +229,18 @@ class Planner:
         carry = tuple(None if d in gone else d for d in range(rank)) if record.attributes["keepdim"] else tuple(kept)
         lost: dict[int, None] = {}
         for d in gone:
-            if before.dims[d] is not None or self.book.has_neurons(before.axes[d]):
+            mine = set(atoms_of(before.axes[d]))
+            told = [site for site in before.loose if mine & set(self.sites[site].atoms)]
+            if before.dims[d] is None and told:
+                lost.update(dict.fromkeys(told))
+            elif before.dims[d] is not None or self.book.has_neurons(before.axes[d]):
                 lost.update(dict.fromkeys(self.sites_at(source, d)))
         if not lost:
             self._function(replace(record, carry=carry))
             return
         text = operation_text(record.op, record.attributes)
-        state = State(axes, [None if d is None else before.dims[d] for d in carry], before.loose)
+        kept_loose = tuple(site for site in before.loose if site not in lost)
+        state = State(axes, [None if d is None else before.dims[d] for d in carry], kept_loose)
         reached: set[int] = set()
         for dim, d in enumerate(carry):
             mine = set(atoms_of(before.axes[d])) if d is not None else set()

@@ -62,6 +62,9 @@ def _masked(call: Call, scores: Value) -> Value:
 
 def softmax(call: Call, x: Value, dim: int, *, op: str) -> Value:
     """Softmax over a dimension is symmetric in its elements."""
+    for other, axis in enumerate(x.axes):
+        if other != dim:
+            call.solver.keep_apart(axis, [x.axes[dim]])
     return call.emit(
         "site", op, axes=x.axes, inputs=(x,), edge_type="softmax", dim=dim, scope=((dim,), UNIT),
         attributes={"dim": dim - len(x.axes)},

@@ -85,6 +85,7 @@ def transposed_convolution(call: Call) -> list[Axis] | list[Value] | None:
         group = call.new(call["groups"])
         fan_in = call.new(solver.size(x.axes[dim]) // call["groups"], over=group)
         fan_out = call.new(solver.size(channels), over=group)
+        solver.keep_apart(group, [fan_in, fan_out])
         if not (call.unify(x.axes[dim], Product((group, fan_in))) and call.unify(channels, fan_out)):
             return None
         channels = Product((group, fan_out))
@@ -132,6 +133,7 @@ def _unify_channels(call: Call, dim: int, groups: int) -> bool:
     group = call.new(groups)
     fan_in = call.new(solver.size(x.axes[dim]) // groups, over=group)
     fan_out = call.new(solver.size(weight.axes[0]) // groups, over=group)
+    solver.keep_apart(group, [fan_in, fan_out])
 
     done = call.unify(x.axes[dim], Product((group, fan_in))) and call.unify(weight.axes[0], Product((group, fan_out)))
     return done and call.unify(weight.axes[1], fan_in) and not call.solver.is_cut(group)

@@ -45,6 +45,8 @@ def layer_norm(call: Call) -> list[Axis] | None:
             call.unify(mine, theirs)
     dims = tuple(range(first, len(x.axes)))
     call.solver.mark_neurons(x.axes[first])
+    for axis in x.axes[:first]:
+        call.solver.keep_apart(axis, x.axes[first:])
     labels = ("target", *["tap"] * (len(dims) - 1))
     uses = tuple(Use(value, role, labels) for value, role in named if value is not None)
     shared = {"inputs": (x,), "edge_type": "norm", "dim": first, "scope": (dims, UNIT)}
@@ -62,6 +64,8 @@ def rms_norm(call: Call) -> list[Axis] | None:
         call.unify(mine, theirs)
     dims = tuple(range(first, len(x.axes)))
     call.solver.mark_neurons(x.axes[first])
+    for axis in x.axes[:first]:
+        call.solver.keep_apart(axis, x.axes[first:])
     labels = ("target", *["tap"] * (len(dims) - 1))
     uses = (Use(weight, "norm_weight", labels),) if weight else ()
     shared = {"inputs": (x,), "edge_type": "norm", "dim": first, "scope": (dims, UNIT)}
@@ -77,6 +81,7 @@ def group_norm(call: Call) -> list[Axis] | None:
         return None
     group = call.new(groups)
     inside = call.new(call.solver.size(x.axes[1]) // groups, over=group)
+    call.solver.keep_apart(group, [inside])
     if not call.unify(x.axes[1], Product((group, inside))) or call.solver.is_cut(group):
         return None
     for value, _ in named:

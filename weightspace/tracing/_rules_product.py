@@ -130,6 +130,8 @@ def bilinear(call: Call) -> list[Value]:
 def linear_of_tensors(call: Call) -> list[Value]:
     """A linear layer whose weight is computed."""
     x, weight, bias = call["input"], call["weight"], call["bias"]
+    for axis in (x.axes[-1], *weight.axes):
+        call.solver.mark_neurons(axis)
     lead = string.ascii_uppercase[: len(x.axes) - 1]
     made = call.contract("linear", (x, weight), (lead + "i", "oi", lead + "o"), types=("linear", "weight"))
     return [made if bias is None else _add(call, made, bias)]
@@ -149,6 +151,8 @@ def convolution_of_tensors(call: Call, *, letters: str, **attributes: object) ->
     rank = len(weight.axes) - 2
     kernel, lead = string.ascii_lowercase[:rank], string.ascii_uppercase[: len(x.axes) - rank - 1]
     kept = tuple(range(len(lead) + 1))
+    for axis in (x.axes[len(lead)], *weight.axes[:2]):
+        call.solver.mark_neurons(axis)
     flat = call.emit("alias", "alias", axes=x.axes[: len(kept)], inputs=(x,), carry=kept)
     texts = (lead + "i", letters + kernel, lead + "o")
     made = call.contract("conv", (flat, weight), texts, types=("conv", "weight"), **attributes)
