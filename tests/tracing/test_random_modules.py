@@ -6,119 +6,65 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import weightspace as ws
-from weightspace.runner import evaluation_call
-from weightspace.symmetry import random_state
+from tests.tracing import _random_images as images
+from tests.tracing import _random_modules as sequences
+from weightspace.testing import assert_function_kept, assert_round_trip, full_state
 
-ACTIVATIONS = {
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-    "leaky": lambda x: F.leaky_relu(x, 0.1),
-    "gelu": F.gelu,
-    "square": torch.square,
-    "scaled": lambda x: 1.5 * x - 0.25,
-    "gate": lambda x: x * torch.sigmoid(x),
-    "pool": lambda x: F.avg_pool2d(x, 2, 1),
-    "drop": lambda x: F.dropout(x, 0.5, training=False),
-}
-STEP = st.one_of(
-    st.tuples(st.just("conv"), st.integers(1, 3), st.sampled_from([1, 2, 4]), st.booleans()),
-    st.tuples(st.just("depthwise"), st.integers(1, 2)),
-    st.tuples(st.just("batch"), st.booleans()),
-    st.tuples(st.just("group"), st.sampled_from([1, 2, 4])),
-    st.tuples(st.just("instance"), st.booleans()),
-    st.tuples(st.just("layer")),
-    st.tuples(st.just("act"), st.sampled_from(sorted(ACTIVATIONS))),
-    st.tuples(st.just("prelu"), st.booleans()),
-    st.tuples(st.just("residual"), st.booleans()),
-    st.tuples(st.just("dense"), st.integers(1, 2)),
-    st.tuples(st.just("excite")),
-)
+pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+QUICK: dict[str, Any] = {"max_examples": 25, "derandomize": True}
+OPTIONS: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
-class Steps(nn.Module):
-    """A stack of drawn steps on maps of a multiple of four channels, then one of three heads."""
-
-    def __init__(self, steps: list[tuple[Any, ...]], head: str) -> None:
-        super().__init__()
-        self.steps, self.head, self.parts = steps, head, nn.ModuleList()
-        self.stem, channels, size = nn.Conv2d(2, 4, 1), 4, 6
-        for step in steps:
-            part, channels, size = self._part(step, channels, size)
-            self.parts.append(part)
-        self.last = nn.Linear(channels * size * size if head == "flatten" else channels, 2)
-
-    def _part(self, step: tuple[Any, ...], c: int, size: int) -> tuple[nn.Module, int, int]:
-        kind = step[0]
-        if kind == "conv":
-            return nn.Conv2d(c, 4 * step[1], 1, groups=step[2], bias=step[3]), 4 * step[1], size
-        if kind == "depthwise" and c * step[1] <= 16:
-            return nn.Conv2d(c, c * step[1], 3, padding=1, groups=c), c * step[1], size
-        if kind == "dense" and c + 4 * step[1] <= 16:
-            return nn.Conv2d(c, 4 * step[1], 1), c + 4 * step[1], size
-        if kind == "act" and step[1] == "pool":
-            return nn.Identity(), c, size - (size > 2)
-        plain = {
-            "batch": lambda: nn.BatchNorm2d(c, affine=step[1]),
-            "group": lambda: nn.GroupNorm(step[1], c),
-            "instance": lambda: nn.InstanceNorm2d(c, affine=step[1]),
-            "layer": lambda: nn.LayerNorm([c, size, size]),
-            "prelu": lambda: nn.PReLU(c if step[1] else 1),
-            "residual": lambda: nn.Conv2d(c, c, 3, padding=1, bias=step[1]),
-            "excite": lambda: nn.Linear(c, c),
-        }
-        return plain.get(kind, nn.Identity)(), c, size
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for step, part in zip(self.steps, self.parts, strict=True):
-            x = self._step(step, part, x)
-        x = x.flatten(1) if self.head == "flatten" else x.mean((2, 3)) if self.head == "mean" else x.amax((-1, -2))
-        return self.last(x)
-
-    def _step(self, step: tuple[Any, ...], part: nn.Module, x: Tensor) -> Tensor:
-        if isinstance(part, nn.Identity):
-            if step[0] != "act" or (step[1] == "pool" and x.shape[-1] <= 2):
-                return x
-            return ACTIVATIONS[step[1]](x)
-        if step[0] == "residual":
-            return x + torch.relu(part(x))
-        if step[0] == "dense":
-            return torch.cat([x, part(x)], 1)
-        if step[0] == "excite":
-            return x * torch.sigmoid(part(x.mean((2, 3)))).unsqueeze(-1).unsqueeze(-1)
-        return part(x)
+def check(module: nn.Module, inputs: tuple[Tensor, ...]) -> ws.WeightSpace:
+    space = ws.trace(module, *inputs)
+    assert_function_kept(space, module, inputs, elements=1, tolerance=1e-9)
+    assert_round_trip(space, full_state(space, module, torch.Generator().manual_seed(0)))
+    return space
 
 
-def check(steps: list[tuple[Any, ...]], head: str) -> None:
+def check_sequences(steps: list[tuple[str, str]], head: str) -> None:
     torch.manual_seed(0)
-    module = Steps(steps, head)
-    space = ws.trace(module, torch.zeros(2, 2, 6, 6))
-    generator = torch.Generator().manual_seed(1)
-    state = {**module.state_dict(), **random_state(space, generator)}
-    x = torch.randn(2, 2, 6, 6, generator=generator, dtype=torch.float64)
-    moved = space.act(space.random_element(generator), state)
-    wanted, found = (evaluation_call(module, s, (x,), {})[0] for s in (state, moved))
-    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9 * float(wanted.abs().max()))
-    back = space.to_state_dict(space.to_graph(state).relabel(generator))
-    assert all(torch.equal(back[key], value) for key, value in state.items())
-    nested = all(step[0] not in ("dense",) for step in steps)
-    assert not (nested and space.frozen), space.frozen
+    space = check(sequences.Drawn(steps, head), (torch.zeros(2, sequences.LENGTH, 3),))
+    needless = {name: reason for name, reason in space.frozen.items() if "cumsum" not in reason}
+    assert sequences.may_freeze(steps) or not needless, needless
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(st.lists(STEP, min_size=1, max_size=6), st.sampled_from(["flatten", "mean", "amax"]))
-def test_random_modules(steps: list[tuple[Any, ...]], head: str) -> None:
-    check(steps, head)
+def check_images(steps: list[tuple[str, str]], head: str) -> None:
+    torch.manual_seed(0)
+    space = check(images.Pictured(steps, head), (torch.zeros(2, 2, images.SIZE, images.SIZE),))
+    assert images.may_freeze(steps) or not space.frozen, space.frozen
+
+
+SEQUENCES = (sequences.STEPS, st.sampled_from(["flat", "mean", "last"]))
+IMAGES = (images.STEPS, st.sampled_from(images.HEADS))
+
+
+@settings(**QUICK, **OPTIONS)
+@given(*SEQUENCES)
+def test_modules_on_sequences(steps: list[tuple[str, str]], head: str) -> None:
+    check_sequences(steps, head)
+
+
+@settings(**QUICK, **OPTIONS)
+@given(*IMAGES)
+def test_modules_on_images(steps: list[tuple[str, str]], head: str) -> None:
+    check_images(steps, head)
 
 
 @pytest.mark.slow
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(STEP, min_size=1, max_size=8), st.sampled_from(["flatten", "mean", "amax"]))
-def test_many_random_modules(steps: list[tuple[Any, ...]], head: str) -> None:
-    check(steps, head)
+@settings(max_examples=500, **OPTIONS)
+@given(*SEQUENCES)
+def test_many_modules_on_sequences(steps: list[tuple[str, str]], head: str) -> None:
+    check_sequences(steps, head)
+
+
+@pytest.mark.slow
+@settings(max_examples=500, **OPTIONS)
+@given(*IMAGES)
+def test_many_modules_on_images(steps: list[tuple[str, str]], head: str) -> None:
+    check_images(steps, head)
