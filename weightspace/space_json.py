@@ -102,6 +102,7 @@ def _site_to_json(site: SitePlan) -> dict[str, Any]:
         "activation": at and {**vars(at), "axis": axis_to_json(at.axis)},
         "beside": site.beside,
         "first": site.first,
+        "places": site.places,
     }
 
 
@@ -109,7 +110,7 @@ def _site_from_json(fields: Mapping[str, Any]) -> SitePlan:
     at = fields["activation"]
     activation = None if at is None else Activation(**{**at, "axis": axis_from_json(at["axis"])})
     slots = tuple(slot for slot in map(_slot_from_json, fields["slots"]) if slot is not None)
-    more = {"beside": tuple(fields["beside"]), "first": fields["first"]}
+    more = {"beside": tuple(fields["beside"]), "first": fields["first"], "places": tuple(fields["places"])}
     return SitePlan(fields["name"], fields["node_type"], tuple(fields["atoms"]), slots, activation, **more)
 
 

@@ -81,6 +81,7 @@ class SitePlan:
         slots: parameters that lie on its nodes.
         activation: where its values are; None where it is no activation (a normaliser, a parameter).
         first: index of its first node, where its nodes are a run of a fixed axis.
+        places: index of each node, where they stand on a fixed axis otherwise.
         beside: numbers of the sites that the values which its parameters act on have in their other dimensions.
     """
 
@@ -91,6 +92,7 @@ class SitePlan:
     activation: Activation | None = None
     beside: tuple[int, ...] = ()
     first: int = 0
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,10 +185,13 @@ class Layout:
         positions = [position for _, position in found] or [torch.zeros(0, TAP_FEATURES)]
         widths = [len(position) for position in positions]
         roles = tuple(slot.role for slot, width in zip(plan.slots, widths, strict=False) for _ in range(width))
-        return NodeTensors(address, self._index(plan.atoms, sizes, plan.first), roles, torch.cat(positions))
+        return NodeTensors(address, self._index(plan, sizes), roles, torch.cat(positions))
 
-    def _index(self, atoms: Sequence[str], sizes: Sequence[int], first: int) -> Tensor:
+    def _index(self, plan: SitePlan, sizes: Sequence[int]) -> Tensor:
         """Position along the fixed atoms of a site, -1 where all of its atoms are free."""
+        atoms = plan.atoms
+        if plan.places:
+            return torch.tensor(plan.places)
         fixed = [name for name in atoms if self._atoms[name].kind != FREE]
         if atoms and not fixed:
             return torch.full((prod(sizes),), -1)
@@ -196,7 +201,7 @@ class Layout:
                 shape = [1] * len(sizes)
                 shape[dim] = sizes[dim]
                 index = index * sizes[dim] + torch.arange(sizes[dim]).reshape(shape)
-        return first + (index.expand(tuple(sizes)).reshape(-1) if sizes else index.reshape(1))
+        return plan.first + (index.expand(tuple(sizes)).reshape(-1) if sizes else index.reshape(1))
 
     def block(self, plan: BlockPlan, sites: Sequence[SitePlan], rows: range | None = None) -> EdgeTensors:
         """Edges between two sites, sorted by target, then source.

@@ -101,8 +101,9 @@ class SiteBook:
             site = self.new_site(node_type, key)
             places = piece.positions.reshape(-1)
             run = bool((places.diff() == 1).all())
-            if run and len(places) and set(key) == set(piece.atoms) and all(self._spec(n).kind != FREE for n in key):
-                self.sites[site] = replace(self.sites[site], first=int(places[0]))
+            if len(places) and key == piece.atoms and all(self._spec(n).kind != FREE for n in key):
+                where: dict[str, Any] = {"first": int(places[0])} if run else {"places": tuple(places.tolist())}
+                self.sites[site] = replace(self.sites[site], **where)
             made.append(site)
         return tuple(made)
 
