@@ -268,8 +268,8 @@ class Planner:
         axes = [self.resolve(axis) for axis in record.output.axes]
         hub = self.book.new_site(operation_text(record.op, record.attributes), ())
         for position, value in enumerate(record.inputs):
-            for dim, _, site in self.all_sites(value):
-                where = {} if dim is None else {"dim": dim - len(self.state(value).axes)}
+            for number, (dim, _, site) in enumerate(self.all_sites(value)):
+                where = {"part": number} if dim is None else {"dim": dim - len(self.state(value).axes)}
                 self.book.link(site, hub, record.edge_type, argument=position, **where)
         self.states[record.output.number] = State(axes, [None] * len(axes), (hub,), owned={hub})
 
