@@ -238,6 +238,9 @@ def _tie_scope(planner: "Planner", record: Record, state: State) -> None:
         return
     dims, group = record.scope
     axis = planner.resolve(group)
+    if record.runs and not any(True for _ in atoms_of(axis)):
+        _tie_runs(planner, record.runs, state, dims[0])
+        return
     inside = {name for dim in dims for name in atoms_of(state.axes[dim])}
     hubs: dict[tuple[str, ...], int] = {}
     for site in dict.fromkeys(site for dim in dims for site in state.dims[dim] or ()):
@@ -247,6 +250,14 @@ def _tie_scope(planner: "Planner", record: Record, state: State) -> None:
         if atoms not in hubs:
             hubs[atoms] = planner.book.new_site("normaliser", atoms)
         planner.book.link(site, hubs[atoms], "scope")
+
+
+def _tie_runs(planner: "Planner", runs: int, state: State, dim: int) -> None:
+    """A node for each run of a dimension that is normalised by itself."""
+    length = planner.size(state.axes[dim]) // runs
+    hubs = [planner.book.new_site("normaliser", ()) for _ in range(runs)]
+    for site, piece in zip(state.dims[dim] or (), planner.book.pieces_of(state.axes[dim]), strict=True):
+        planner.book.link(site, hubs[int(piece.positions.reshape(-1)[0]) // length], "scope")
 
 
 def _on_edges(record: Record) -> bool:

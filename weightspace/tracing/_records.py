@@ -96,6 +96,7 @@ class Record:
             size 1 that is stretched has `"_"`.
         types: for `"contract"` an edge type for each input.
         carry: for `"function"` the input's dimension that each output dimension is, None for new ones.
+        runs: number of equal runs of the first of these dimensions that are told apart, if they are.
         places: for `"cat"` where each input's elements stand, one after the other by default.
         scope: dimensions of the output over which the operation normalises, and the axis that tells the groups apart.
     """
@@ -110,6 +111,7 @@ class Record:
     source: tuple[Value, int] | None = None
     dim: int | None = None
     scope: tuple[tuple[int, ...], Axis] | None = None
+    runs: int = 0
     letters: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     carry: tuple[int | None, ...] | None = None

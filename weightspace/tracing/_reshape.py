@@ -1,9 +1,9 @@
-"""Axes of a row-major reshape."""
+"""Axes of a row-major reshape, and of a part of a tensor."""
 
 from collections.abc import Sequence
 
 from weightspace.axes import Atom, Axis, Product, Spread, Sum
-from weightspace.tracing._axis_forms import factors_of, spread_of, terms_of
+from weightspace.tracing._axis_forms import choose, factors_of, spread_of, terms_of
 from weightspace.tracing._solver import AxisSolver
 
 
@@ -49,3 +49,15 @@ def _split_into(solver: AxisSolver, axis: Axis, count: int) -> tuple[Axis, Axis]
         runs[places[0] // length].append((term, tuple(place % length for place in places)))
     made = [spread_of([t for t, _ in run], [mine for _, mine in run], solver.size) for run in runs]
     return solver.told_apart(made)
+
+
+def part_of(solver: AxisSolver, axis: Axis, cut: Axis, start: int, size: int) -> Axis:
+    """An axis where along another one only a run is looked at: what depends on its term is known then."""
+    cut, axis = solver.resolve(cut), solver.resolve(axis)
+    if not isinstance(cut, (Sum, Spread)) or not cut.of:
+        return axis
+    wanted = tuple(range(start, start + size))
+    for number, (_, places) in enumerate(terms_of(cut, solver.size)):
+        if places == wanted:
+            return solver.resolve(choose(axis, cut.of, number))
+    return axis

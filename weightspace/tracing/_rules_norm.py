@@ -82,13 +82,13 @@ def group_norm(call: Call) -> list[Axis] | None:
     group = call.new(groups)
     inside = call.new(call.solver.size(x.axes[1]) // groups, over=group)
     call.solver.keep_apart(group, [inside])
-    if not call.unify(x.axes[1], Product((group, inside))) or call.solver.is_cut(group):
+    if not call.unify(x.axes[1], Product((group, inside))):
         return None
     for value, _ in named:
         if value is not None:
             call.unify(value.axes[0], x.axes[1])
     call.solver.mark_neurons(x.axes[1])
-    shared = {"inputs": (x,), "edge_type": "norm", "dim": 1, "scope": ((1,), group)}
+    shared = {"inputs": (x,), "edge_type": "norm", "dim": 1, "scope": ((1,), group), "runs": groups}
     return call.site(
         "group_norm", axes=x.axes, attributes={"eps": call["eps"], "groups": groups}, uses=node_uses(*named), **shared
     )

@@ -6,6 +6,7 @@ from weightspace.axes import UNIT, Axis, Spread, Sum
 from weightspace.tracing._call import Call
 from weightspace.tracing._records import Value
 from weightspace.tracing._registry import rule
+from weightspace.tracing._reshape import part_of
 
 
 def part(call: Call, dim: int, start: int, size: int) -> Axis | None:
@@ -41,7 +42,7 @@ def _sliced(
     axes = call.input.axes
     size = call.solver.size(axis)
     if step == 1:
-        axes = [call.solver.part_of(other, call.input.axes[dim], start, size) for other in axes]
+        axes = [part_of(call.solver, other, call.input.axes[dim], start, size) for other in axes]
     axes = [*axes[:dim], *([] if drops else [axis]), *axes[dim + 1 :]]
     return call.alias(axes, dim=dim, start=start, step=step, drops=drops)
 

@@ -23,6 +23,7 @@ from weightspace.tracing._axis_forms import (
 )
 
 FROZEN = "frozen"
+DEPTH = 60
 
 
 _Split = Callable[[Axis, int], bool]
@@ -45,6 +46,7 @@ class AxisSolver:
 
     def __init__(self) -> None:
         self._variables: dict[str, _Variable] = {}
+        self._depth = 0
         self.apart: list[tuple[Axis, tuple[Axis, ...]]] = []
 
     def atom(
@@ -171,6 +173,17 @@ class AxisSolver:
         a, b = self.resolve(a), self.resolve(b)
         if a == b:
             return True
+        self._depth += 1
+        try:
+            if self._depth > DEPTH:
+                self.freeze(a, reason)
+                self.freeze(b, reason)
+                return False
+            return self._unify(a, b, reason)
+        finally:
+            self._depth -= 1
+
+    def _unify(self, a: Axis, b: Axis, reason: str) -> bool:
         if any(self.collapse(axis, reason) for axis in (a, b)):
             return self.unify(a, b, reason)
         if self.size(a) != self.size(b):
@@ -375,17 +388,6 @@ class AxisSolver:
         base = self.atom(len(options), kind="constant", reason="runs")
         self._variables[name].bound = Sum(units)
         return self.resolve(base), self.resolve(Case(tuple(options), name, units))
-
-    def part_of(self, axis: Axis, cut: Axis, start: int, size: int) -> Axis:
-        """An axis where along another one only a run is looked at: what depends on its term is known then."""
-        cut, axis = self.resolve(cut), self.resolve(axis)
-        if not isinstance(cut, (Sum, Spread)) or not cut.of:
-            return axis
-        wanted = tuple(range(start, start + size))
-        for number, (_, places) in enumerate(terms_of(cut, self.size)):
-            if places == wanted:
-                return self.resolve(choose(axis, cut.of, number))
-        return axis
 
     def spec(self, name: str) -> AtomSpec:
         """What is known of an unbound atom."""
