@@ -74,6 +74,7 @@ class Fingerprint:
         self._seen: dict[int, tuple[int, Any]] = {}  # objects are kept, so that no id is used twice
         self._names: set[str] = set()
         self._members: dict[tuple[int, str], Any] = {}
+        self._added: set[tuple[int, str]] = set()
         self._kinds: tuple[tuple[Any, Callable[[Any], None]], ...] = (
             (nn.Module, self._module),
             (Tensor, self._tensor),
@@ -102,15 +103,16 @@ class Fingerprint:
         Raises:
             NotDigestible: one of them cannot be digested.
         """
-        while ready := [key for key in self._members if self._is_named(key[1])]:
+        while ready := [key for key in self._members if self._is_named(key[1], added=key in self._added)]:
             for key in ready:
                 self._emit("member", key[1])
                 self.add(self._members.pop(key))
         return self._hash.hexdigest()
 
-    def _is_named(self, name: str) -> bool:
+    def _is_named(self, name: str, *, added: bool) -> bool:
+        """Whether some code may ask for a member; what a package has added to a library's class it asks for by name."""
         special = name == "forward" or name.startswith("__") and name.endswith("__")
-        return special or name in self._names or not self._names.isdisjoint(ANY_NAME)
+        return special or name in self._names or not added and not self._names.isdisjoint(ANY_NAME)
 
     def _emit(self, kind: str, content: str | bytes = b"") -> None:
         self._parts += 1
@@ -336,6 +338,7 @@ class Fingerprint:
             elif issubclass(kind, nn.Module):
                 added = {name: value for name, value in vars(base).items() if _is_added(name, value)}
                 self._members.update({(id(base), name): value for name, value in added.items()})
+                self._added.update((id(base), name) for name in added)
                 functions = [function for function in functions if function not in added.values()]
                 self._all("code", *functions)
                 if base is not nn.Module:

@@ -44,9 +44,9 @@ def add_to_product(call: Call) -> list[Axis] | list[Value] | None:
     """A product plus a bias; a linear layer where the second factor and the bias are parameters."""
     values = list(call.arguments.values())
     bias, a, b = values[:3]
-    if call["beta"] != 1 or call["alpha"] != 1:
-        return None
-    if b.parameter is not None and bias.parameter is not None and len(b.axes) == 2 and len(bias.axes) == 1:
+    scales = {name: call[name] for name in ("alpha", "beta") if call[name] != 1}
+    learned = b.parameter is not None and bias.parameter is not None
+    if not scales and learned and len(b.axes) == 2 and len(bias.axes) == 1:
         call.unify(b.axes[0], a.axes[-1])
         call.unify(b.axes[1], bias.axes[0])
         call.solver.mark_neurons(a.axes[-1])
@@ -57,11 +57,12 @@ def add_to_product(call: Call) -> list[Axis] | list[Value] | None:
             "linear", axes=axes, uses=uses, edge_type="linear", source=(a, len(axes) - 1), dim=len(axes) - 1
         )
     made = call.contract("matmul", (a, b), matmul_letters(len(a.axes), len(b.axes)))
-    return [_add(call, made, bias)]
+    return [_add(call, made, bias, **scales)]
 
 
-def _add(call: Call, made: Value, bias: Value) -> Value:
-    return call.emit("site", "add", axes=call.broadcast([made, bias]), inputs=(made, bias), edge_type="add")
+def _add(call: Call, made: Value, bias: Value, **attributes: float) -> Value:
+    axes = call.broadcast([made, bias])
+    return call.emit("site", "add", axes=axes, inputs=(made, bias), edge_type="add", attributes=attributes)
 
 
 @rule("aten.einsum.default")

@@ -102,3 +102,14 @@ def ordered(call: Call) -> list[Value]:
     else:
         fields = {}
     return [call.emit("site", op, axes=x.axes, inputs=(x,), edge_type="function", attributes=attributes, **fields)]
+
+
+@rule("aten.topk.default")
+def largest(call: Call) -> list[Axis]:
+    """The largest elements in order; their dimension is fixed, the others are left alone."""
+    axes, dim = list(call.input.axes), call["dim"] % len(call.input.axes)
+    call.solver.freeze(axes[dim], call.reason)
+    (axes[dim],) = call.fixed([call["k"]])
+    carry = [None if d == dim else d for d in range(len(axes))]
+    options = {"largest": bool(call["largest"]), "result": call.number, "dim": dim - len(axes)}
+    return call.function("topk", axes=axes, carry=carry, **options)

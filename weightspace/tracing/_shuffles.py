@@ -42,7 +42,10 @@ def find_shuffle(node: torch.fx.Node) -> Shuffle | None:
     start = numbers
     for step in _chain(node):
         run.append(step)
-        numbers = step.target(numbers, *step.args[1:], **step.kwargs)  # type: ignore[operator]
+        try:
+            numbers = step.target(numbers, *step.args[1:], **step.kwargs)  # type: ignore[operator]
+        except RuntimeError:  # a view that only the strides of the original allow
+            return None
         found = _reordered(start, numbers) if numbers.shape == start.shape and len(run) > 1 else None
         if found is not None:
             return Shuffle(tuple(run), *found)

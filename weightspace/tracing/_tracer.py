@@ -240,8 +240,10 @@ class Tracer:
             if number not in used or made[number] is not None:
                 continue
             found = self._apply(rule, node, result, number=number, used=used)
-            if isinstance(found, list):
+            if isinstance(found, list) and len(found) == len(results):
                 return list(found)
+            if isinstance(found, list):
+                (found,) = found
             if found is None:
                 return None
             made[number] = found
