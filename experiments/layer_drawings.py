@@ -151,7 +151,7 @@ def families() -> dict[str, Family]:
             ), image(2),
         ),
         "unknown": (
-            Of(lambda m, x: m.last(torch.special.bessel_j0(m.first(x))), first=nn.Linear(2, 3), last=nn.Linear(3, 2)),
+            Of(lambda m, x: m.last(torch.special.bessel_j1(m.first(x))), first=nn.Linear(2, 3), last=nn.Linear(3, 2)),
             rows(2),
         ),
     }  # fmt: skip
