@@ -266,7 +266,7 @@ def draw(graph: ParameterGraph, path: Path) -> None:
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.savefig(path, dpi=110)
-    Image.open(path).convert("RGB").quantize(96).save(path, optimize=True)
+    Image.open(path).convert("RGB").quantize(200).save(path, optimize=True)
 
 
 def _draw_block(axes: Axes, block: EdgeBlock, x: list[float], y: list[float], *, color: str) -> None:
