@@ -133,11 +133,9 @@ FAMILIES: dict[str, tuple[Callable[[int, int, str], Made], tuple[str, ...]]] = {
 KINDS = tuple((family, kind) for family, (_, kinds) in FAMILIES.items() for kind in kinds)
 STEPS = st.lists(st.sampled_from(KINDS), min_size=1, max_size=5)
 HEADS = ("flat", "mean", "max")
-# Blocks of channels; where they are cut elsewhere, too, blocks that do not nest may freeze.
-BLOCKS = {"in 2", "in 4", "depthwise", "doubled", "transposed in 2", "group 2", "group 4", "shuffle 2"} | {
-    "shuffle by hand", "unpixels",
-}  # fmt: skip
-CUTS = {"dense", "padded", "turns", "halves", "gated", "shuffle 2", "shuffle by hand", "unpixels"}
+# Convolutions in blocks of channels, and what puts channels side by side: blocks that do not nest may freeze.
+BLOCKS = frozenset({"in 2", "in 4", "depthwise", "doubled", "transposed in 2", "shuffle 2", "shuffle by hand"})
+CUTS = frozenset({"dense", "padded"})
 
 
 def may_freeze(steps: list[tuple[str, str]]) -> bool:
