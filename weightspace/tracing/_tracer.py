@@ -1,7 +1,7 @@
 """The tracer: one pass over an exported graph, one rule per operation."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from weightspace.tracing._call import Call
 from weightspace.tracing._constants import can_fold, constant_axes, digest, expression, fold, has_plain_values
 from weightspace.tracing._export import canonical_state, live_nodes, module_path, named_arguments
 from weightspace.tracing._finish import finish
+from weightspace.tracing._nested import each_in, map_in, plain_in, shapes_in, tensors_in
 from weightspace.tracing._parameters import Parameters
 from weightspace.tracing._plan_contract import is_weighted
 from weightspace.tracing._records import Record, Value
@@ -215,17 +216,17 @@ class Tracer:
         arguments = iter(node.args[position + 1 :])
         for inner in region.graph.nodes:
             if inner.op == "placeholder":
-                self._of_node[inner] = _map(next(arguments), self._of_node)
+                self._of_node[inner] = map_in(next(arguments), self._of_node)
             elif inner.op == "call_function":
                 self._call(inner, set(region.graph.nodes))
             elif inner.op == "output":
-                results = _map(inner.args[0], self._of_node)
+                results = map_in(inner.args[0], self._of_node)
                 several = isinstance(node.meta.get("val"), (list, tuple))
                 self._of_node[node] = results if several or not isinstance(results, (list, tuple)) else results[0]
         return True
 
     def _arguments(self, node: torch.fx.Node) -> Any:
-        return _map((node.args, node.kwargs), self._of_node)
+        return map_in((node.args, node.kwargs), self._of_node)
 
     def _apply_all(
         self, rule: Rule, node: torch.fx.Node, results: list[Tensor], used: set[int]
@@ -253,7 +254,7 @@ class Tracer:
         self, rule: Rule, node: torch.fx.Node, result: Tensor, *, number: int, used: set[int]
     ) -> Value | list[Value] | None:
         """One result of an operation by its rule; None where the rule cannot speak for the call."""
-        named = {k: _each(_map(v, self._of_node), self._whole) for k, v in named_arguments(node).items()}
+        named = {k: each_in(map_in(v, self._of_node), self._whole) for k, v in named_arguments(node).items()}
         call = Call(str(node.target), module_path(node), arguments=named, shape=result.shape, solver=self._solver)
         call.number, call.used = number, used
         made = rule(call)
@@ -320,7 +321,7 @@ class Tracer:
         touched = [self._whole(value) for value in tensors_in(self._arguments(node))]
         for value in touched:
             self._materialise(value)
-        if not touched and not _shapes(result):
+        if not touched and not shapes_in(result):
             self._of_node[node] = None
             return
         if self._on_unknown == "raise":
@@ -332,11 +333,11 @@ class Tracer:
         for value in touched:
             self._fix(value.axes, "frozen", reason)
         made: list[Value] = []
-        for shape in _shapes(result):
+        for shape in shapes_in(result):
             value = self._new_value(
                 [self._solver.atom(size, kind="frozen", reason=reason, label=f"u.{d}") for d, size in enumerate(shape)]
             )
-            plain = json.dumps(_plain((node.args, node.kwargs)), default=str)
+            plain = json.dumps(plain_in((node.args, node.kwargs)), default=str)
             attributes = {"operation": name, "arguments": plain, "result": len(made)}
             self._records.append(Record("hub", "unknown", value, attributes, tuple(touched), "unknown", where=path))
             made.append(value)
@@ -371,32 +372,3 @@ def _used_results(node: torch.fx.Node, live: set[torch.fx.Node], count: int) -> 
             index = user.args[1] if getattr(user.target, "__name__", "") == "getitem" else None
             used |= {index % count} if isinstance(index, int) else set(range(count))
     return used
-
-
-def _map(value: Any, of_node: Mapping[torch.fx.Node, Any]) -> Any:
-    return torch.fx.node.map_arg(value, lambda node: of_node.get(node))
-
-
-def _each(value: Any, change: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_each(part, change) for part in value]
-    return change(value)
-
-
-def _plain(value: Any) -> Any:
-    return torch.fx.node.map_arg(value, lambda node: "*")
-
-
-def tensors_in(value: Any) -> list[Value]:
-    """Values in nested arguments."""
-    if isinstance(value, Value):
-        return [value]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    return [found for part in value for found in tensors_in(part)] if isinstance(value, (list, tuple)) else []
-
-
-def _shapes(result: Any) -> list[torch.Size]:
-    if isinstance(result, Tensor):
-        return [result.shape]
-    return [shape for part in result for shape in _shapes(part)] if isinstance(result, (list, tuple)) else []
