@@ -133,8 +133,10 @@ FAMILIES: dict[str, tuple[Callable[[int, int, str], Made], tuple[str, ...]]] = {
 KINDS = tuple((family, kind) for family, (_, kinds) in FAMILIES.items() for kind in kinds)
 STEPS = st.lists(st.sampled_from(KINDS), min_size=1, max_size=5)
 HEADS = ("flat", "mean", "max")
-# Convolutions in blocks of channels, and what puts channels side by side: blocks that do not nest may freeze.
-BLOCKS = frozenset({"in 2", "in 4", "depthwise", "doubled", "transposed in 2", "shuffle 2", "shuffle by hand"})
+# Convolutions and norms in blocks of channels, and what puts channels side by side: blocks that do not nest may freeze.
+BLOCKS = frozenset({"group 2", "group 4"}) | frozenset(
+    {"in 2", "in 4", "depthwise", "doubled", "transposed in 2", "shuffle 2", "shuffle by hand"}
+)
 CUTS = frozenset({"dense", "padded"})
 
 

@@ -169,7 +169,7 @@ STEPS = st.lists(
 
 
 # Blocks of features, and what cuts features elsewhere: blocks that do not nest may freeze.
-BLOCKS, CUTS = frozenset({"conv"}), frozenset({"padded", "slices", "dense", "both"})
+BLOCKS, CUTS = frozenset({"conv", "group"}), frozenset({"padded", "slices", "dense", "both"})
 
 
 def may_freeze(steps: list[tuple[str, str]]) -> bool:
