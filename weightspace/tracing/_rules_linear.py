@@ -89,7 +89,7 @@ def transposed_convolution(call: Call) -> list[Axis] | list[Value] | None:
         if not (call.unify(x.axes[dim], Product((group, fan_in))) and call.unify(channels, fan_out)):
             return None
         channels = Product((group, fan_out))
-        if solver.is_cut(group):
+        if solver.is_cut(group) and solver.size(fan_out) > 1:
             return None
     depthwise = call["groups"] > 1 and solver.size(x.axes[dim]) == call["groups"]
     first, second = ("target", "tap") if depthwise else ("source", "target")
@@ -136,7 +136,8 @@ def _unify_channels(call: Call, dim: int, groups: int) -> bool:
     solver.keep_apart(group, [fan_in, fan_out])
 
     done = call.unify(x.axes[dim], Product((group, fan_in))) and call.unify(weight.axes[0], Product((group, fan_out)))
-    return done and call.unify(weight.axes[1], fan_in) and not call.solver.is_cut(group)
+    done = done and call.unify(weight.axes[1], fan_in)
+    return done and (solver.size(fan_in) == 1 or not solver.is_cut(group))
 
 
 def _attributes(call: Call, names: tuple[str, ...]) -> dict[str, Any]:
