@@ -1,16 +1,16 @@
 """Graph metanetworks: message passing with node, edge and global features on parameter graphs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from weightspace.graph import ParameterGraph, Site
-from weightspace.metanets._encoders import EdgeEncoder, NodeEncoder, TapMatrices
-from weightspace.metanets._input_scales import InputScales, as_input_scales
-from weightspace.metanets._message_passing import Sent, edge_pass, mean_by, segment_mean
-from weightspace.metanets._union import Family, Union, unite
+from weightspace.metanets._encoders import EdgeEncoder, NodeEncoder
+from weightspace.metanets._input_scales import InputScales
+from weightspace.metanets._message_passing import Sent, edge_pass, mean_by
+from weightspace.metanets._readout import AbstractEditor, AbstractPredictor, AbstractTrunk
+from weightspace.metanets._union import Union
 
 
 class GMNLayer(nn.Module):
@@ -49,7 +49,7 @@ class GMNLayer(nn.Module):
         return x, e, u + self.graph(torch.cat([u, pooled], dim=1))
 
 
-class GMNTrunk(nn.Module):
+class GMNTrunk(AbstractTrunk):
     """Encoders and layers, shared by the graph-level and the per-parameter readout.
 
     Args:
@@ -60,7 +60,7 @@ class GMNTrunk(nn.Module):
     """
 
     def __init__(self, channels: int, edge_channels: int, layers: int, *, graph_level: bool):
-        super().__init__()
+        super().__init__(channels, edge_channels)
         self.nodes = NodeEncoder(channels)
         self.edges = EdgeEncoder(edge_channels)
         self.start = nn.Parameter(torch.randn(channels))
@@ -78,7 +78,7 @@ class GMNTrunk(nn.Module):
         return x, e, u
 
 
-class GMN(nn.Module):
+class GMN(AbstractPredictor):
     """Graph metanetwork: one prediction per network, invariant under every relabelling of its neurons.
 
     Source: Lim, Maron, Law, Lorraine and Lucas 2024, "Graph Metanetworks for Processing Diverse Neural Architectures",
@@ -122,37 +122,16 @@ class GMN(nn.Module):
         edge_channels: int | None = None,
         input_scales: InputScales | Mapping[str, Any] | None = None,
     ):
-        super().__init__()
         edge_channels = channels if edge_channels is None else edge_channels
-        self._arguments = {
-            "out_features": out_features,
-            "channels": channels,
-            "layers": layers,
-            "edge_channels": edge_channels,
-        }
-        self.input_scales = as_input_scales(input_scales)
-        self.trunk = GMNTrunk(channels, edge_channels, layers, graph_level=True)
-        self.site = nn.Linear(2 * channels, channels)
-        self.block = nn.Linear(2 * edge_channels, channels)
-        self.head = nn.Sequential(nn.Linear(3 * channels, channels), nn.ReLU(), nn.Linear(channels, out_features))
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values."""
-        return {**self._arguments, "input_scales": self.input_scales.to_dict()}
-
-    def forward(self, graphs: ParameterGraph | Sequence[ParameterGraph]) -> Tensor:
-        """One row per network."""
-        union = unite(graphs)
-        x, e, u = self.trunk(union, self.input_scales)
-        sites = torch.relu(self.site(_moments(x, union.node_segments.sizes)))
-        blocks = torch.relu(self.block(_moments(e, union.edge_segments.sizes)))
-        sites = mean_by(union.node_segments.graph, sites, union.num_models)
-        blocks = mean_by(union.edge_segments.graph, blocks, union.num_models)
-        return self.head(torch.cat([sites, blocks, u], dim=1))
+        super().__init__(
+            GMNTrunk(channels, edge_channels, layers, graph_level=True),
+            out_features,
+            arguments={"channels": channels, "layers": layers, "edge_channels": edge_channels},
+            input_scales=input_scales,
+        )
 
 
-class GMNEditor(nn.Module):
+class GMNEditor(AbstractEditor):
     """Graph metanetwork that edits: the same networks with a number of its own added to every entry, equivariant
     under relabelling.
 
@@ -181,57 +160,13 @@ class GMNEditor(nn.Module):
         input_scales: InputScales | Mapping[str, Any] | None = None,
         gain: float = 0.1,
     ):
-        super().__init__()
         edge_channels = channels if edge_channels is None else edge_channels
-        self._arguments = {"channels": channels, "layers": layers, "edge_channels": edge_channels, "gain": gain}
-        self.input_scales = as_input_scales(input_scales)
-        self.trunk = GMNTrunk(channels, edge_channels, layers, graph_level=False)
-        self.sites, self.blocks = TapMatrices(channels), TapMatrices(edge_channels)
-        self.gain = nn.Parameter(torch.tensor(gain))
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """Constructor arguments as JSON values."""
-        return {**self._arguments, "input_scales": self.input_scales.to_dict()}
-
-    def forward(self, graphs: ParameterGraph | Sequence[ParameterGraph]) -> ParameterGraph | list[ParameterGraph]:
-        """Edited graphs, in the form of the input: one graph, or a list."""
-        union = unite(graphs)
-        x, e, _ = self.trunk(union, self.input_scales)
-        sites = self._edits(union, union.node_families, x, self.sites)
-        blocks = self._edits(union, union.edge_families, e, self.blocks)
-        edited = []
-        for g, graph in enumerate(union.graphs):
-            new_x = [site.x + sites[g, j].view_as(site.x).to(site.x.dtype) for j, site in enumerate(graph.sites)]
-            new_e = [
-                block.edge_attr + blocks[g, j].view_as(block.edge_attr).to(block.edge_attr.dtype)
-                for j, block in enumerate(graph.blocks)
-            ]
-            edited.append(graph.replace(x=new_x, edge_attr=new_e))
-        return edited[0] if isinstance(graphs, ParameterGraph) else edited
-
-    def _edits(
-        self, union: Union, families: Sequence[Family], features: Tensor, taps: TapMatrices
-    ) -> dict[tuple[int, int], Tensor]:
-        """What is added to the values of each site (block), by graph and site; (B n, K)."""
-        edits = {}
-        for family, matrix in zip(families, taps(families) if families else [], strict=True):
-            rows = features[family.start : family.stop] @ (matrix.t() * self.gain / matrix.shape[1] ** 0.5)  # (rows, K)
-            parts = [
-                (union.graphs[g].sites if isinstance(family.example, Site) else union.graphs[g].blocks)[j]
-                for g, j in family.members
-            ]
-            sizes = [union.sizes[g] * part.address.shape[0] for (g, _), part in zip(family.members, parts, strict=True)]
-            for (g, j), part, piece in zip(family.members, parts, rows.split(sizes), strict=True):
-                edits[g, j] = piece * self.input_scales.divisors(union.graphs[g], part)
-        return edits
-
-
-def _moments(values: Tensor, sizes: Tensor) -> Tensor:
-    """Mean and standard deviation over runs of consecutive rows; (rows, C) -> (runs, 2 C)."""
-    mean = segment_mean(values, sizes)
-    variance = segment_mean(values.square(), sizes) - mean.square()
-    return torch.cat([mean, variance.clamp(min=1e-6).sqrt()], dim=1)
+        super().__init__(
+            GMNTrunk(channels, edge_channels, layers, graph_level=False),
+            gain=gain,
+            arguments={"channels": channels, "layers": layers, "edge_channels": edge_channels},
+            input_scales=input_scales,
+        )
 
 
 def _mlp(inputs: int, outputs: int) -> nn.Sequential:
