@@ -12,6 +12,7 @@ from weightspace import pretrained
 from weightspace.metanets._deep_sets import DeepSets
 from weightspace.metanets._gmn import GMN, GMNEditor
 from weightspace.metanets._input_scales import InputScales, fit_input_scales
+from weightspace.metanets._networks import NetworkReader, TracedNetwork
 from weightspace.metanets._statistics import MeanBaseline, WeightStatistics, weight_statistics
 from weightspace.pretrained import save_pretrained
 
@@ -36,6 +37,8 @@ __all__ = [
     "GMNEditor",
     "InputScales",
     "MeanBaseline",
+    "NetworkReader",
+    "TracedNetwork",
     "WeightStatistics",
     "fit_input_scales",
     "from_pretrained",
