@@ -108,8 +108,17 @@ def _trace(arguments: argparse.Namespace) -> None:
 def _zoo_train(arguments: argparse.Namespace) -> None:
     from weightspace.zoo import Zoo, ZooConfig, train_zoo
 
-    config = ZooConfig(data=arguments.data, networks=arguments.networks, seed=arguments.seed)
-    train_zoo(config, arguments.dest, data_root=arguments.data_root, progress=not arguments.no_progress)
+    given = ("data", "networks", "seed", "families", "activations", "optimisers", "steps", "members")
+    config = ZooConfig.from_mapping(
+        {key: getattr(arguments, key) for key in given if getattr(arguments, key) is not None}
+    )
+    train_zoo(
+        config,
+        arguments.dest,
+        data_root=arguments.data_root,
+        progress=not arguments.no_progress,
+        workers=arguments.workers,
+    )
     print(Zoo(arguments.dest).describe())
 
 
@@ -226,7 +235,13 @@ def _add_zoo(commands: _Commands) -> None:
     train.add_argument("dest", type=Path, help="folder of the zoo")
     train.add_argument("--networks", type=int, default=600)
     train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--data", default="digits", help="digits or mnist")
+    train.add_argument("--data", default="digits", help="digits, mnist or mnist14 (8,000 of them at 14x14)")
+    train.add_argument("--families", nargs="+", metavar="FAMILY", help="taken in turn (default: cnn resnet cnn mlp)")
+    train.add_argument("--activations", nargs="+", metavar="NAME", help="to draw from (default: relu gelu tanh)")
+    train.add_argument("--optimisers", nargs="+", metavar="NAME", help="to draw from (default: sgd adam adamw rmsprop)")
+    train.add_argument("--steps", nargs="+", type=int, help="numbers of training steps to draw from")
+    train.add_argument("--members", type=int, help="networks trained together, of one architecture (default: 32)")
+    train.add_argument("--workers", type=int, help="sub-populations trained at the same time (default: one per core)")
     train.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
     train.add_argument("--no-progress", action="store_true", help="no progress bars")
     load = _command(actions, "import", "make a zoo of a folder of checkpoints (.pt .pth .th .safetensors)", _zoo_import)

@@ -89,3 +89,14 @@ def test_an_interruption_is_no_traceback(monkeypatch, capsys):
     monkeypatch.setattr("weightspace.demo.run_demo", interrupted)
     assert main(["demo"]) == 130
     assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_the_zoo_that_is_trained_is_the_one_that_was_asked_for(tmp_path, capsys):
+    options = ["--families", "mlp", "--activations", "tanh", "--optimisers", "sgd", "--steps", "1", "--members", "2"]
+    zoo = tmp_path / "zoo"
+    assert main(["zoo", "train", str(zoo), "--networks", "2", *options, "--workers", "1", "--no-progress"]) == 0
+    written = json.loads((zoo / "training.json").read_text())
+    assert written["families"] == ["mlp"] and written["activations"] == ["tanh"] and written["steps"] == [1]
+    assert "2 networks" in capsys.readouterr().out
+    assert main(["zoo", "train", str(zoo), "--families", "vgg"]) == 1
+    assert "families: found ['vgg'], wanted some of cnn" in capsys.readouterr().err

@@ -11,6 +11,15 @@ SPECS = [
     {"factory": "resnet", "channels": [4, 6], "activation": "silu"},
     {"factory": "mlp", "widths": [6, 5], "activation": "tanh"},
     {"factory": "small_cnn_zoo", "in_channels": 3},
+    {
+        "factory": "varied_cnn",
+        "channels": [4, 8, 8],
+        "kernels": [5, 1, 3],
+        "norm": "group",
+        "residual": True,
+        "head": "max",
+    },
+    {"factory": "varied_cnn", "channels": [4, 6], "norm": "layer", "head": "flatten", "image": [2, 9, 7]},
 ]
 
 
@@ -35,6 +44,10 @@ def test_bad_specifications_are_refused():
         ({"factory": "mlp", "widths": "wide"}, "'mlp' cannot be built from"),
         ({"factory": "mlp", "widths": [-1]}, "'mlp' cannot be built from"),
         ({"factory": "cnn", "activation": "step"}, "activation: found 'step', wanted one of relu"),
+        (
+            {"factory": "varied_cnn", "kernels": [3, 4]},
+            "varied_cnn: found norm='none', head='gap', 2 channels, kernels [3, 4]",
+        ),
         ({"factory": "cnn", "head": "none"}, "cnn: found head='none', 2 strides"),
     ]:
         with pytest.raises(ConfigurationError) as error:

@@ -1,6 +1,7 @@
 """Zoos: many networks on disk, imported from checkpoints or trained here, read back as parameter graphs."""
 
-from weightspace.zoo._architectures import ACTIVATIONS, ARCHITECTURES, build
+from weightspace.zoo._activations import ACTIVATIONS
+from weightspace.zoo._architectures import ARCHITECTURES, build
 from weightspace.zoo._checkpoint import Checkpoint, fit_checkpoint, read_checkpoint
 from weightspace.zoo._import import ImportSummary, import_checkpoints
 from weightspace.zoo._named_network import NamedNetwork, named_network

@@ -11,14 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from weightspace.errors import ConfigurationError
+from weightspace.zoo._activations import activation_module
+from weightspace.zoo._varied_cnn import varied_cnn
 
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-}
 HEADS = ("gap", "flatten")
 
 
@@ -37,8 +32,8 @@ class ResidualBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
-        self.activation1 = _activation(activation)
-        self.activation2 = _activation(activation)
+        self.activation1 = activation_module(activation)
+        self.activation2 = activation_module(activation)
         same = in_channels == out_channels and stride == 1
         self.skip = nn.Identity() if same else _projection(in_channels, out_channels, stride)
 
@@ -81,7 +76,7 @@ def cnn(
     layers: list[nn.Module] = []
     width, (height, breadth) = image[0], image[1:]
     for out, stride in zip(channels, strides, strict=True):
-        layers += [nn.Conv2d(width, out, 3, stride=stride, padding=padding), _activation(activation)]
+        layers += [nn.Conv2d(width, out, 3, stride=stride, padding=padding), activation_module(activation)]
         width, height, breadth = out, _after(height, stride, padding), _after(breadth, stride, padding)
     if head == "gap":
         layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)]
@@ -119,7 +114,7 @@ def resnet(
         blocks.append(ResidualBlock(width, out, stride=1 if out == width else 2, activation=activation))
         width = out
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes)]
-    return nn.Sequential(*stem, _activation(activation), *blocks, *head)
+    return nn.Sequential(*stem, activation_module(activation), *blocks, *head)
 
 
 def mlp(
@@ -145,7 +140,7 @@ def mlp(
     layers: list[nn.Module] = [nn.Flatten()]
     width = image[0] * image[1] * image[2]
     for out in widths:
-        layers += [nn.Linear(width, out), _activation(activation)]
+        layers += [nn.Linear(width, out), activation_module(activation)]
         width = out
     return nn.Sequential(*layers, nn.Linear(width, classes))
 
@@ -174,6 +169,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "resnet": resnet,
     "mlp": mlp,
     "small_cnn_zoo": small_cnn_zoo,
+    "varied_cnn": varied_cnn,
 }
 
 
@@ -202,12 +198,6 @@ def build(spec: Mapping[str, Any]) -> nn.Module:
         return ARCHITECTURES[name](**arguments)
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise ConfigurationError(f"architecture: {name!r} cannot be built from {arguments}: {error}") from error
-
-
-def _activation(name: str) -> nn.Module:
-    if name not in ACTIVATIONS:
-        raise ConfigurationError(f"activation: found {name!r}, wanted one of {', '.join(ACTIVATIONS)}")
-    return ACTIVATIONS[name]()
 
 
 def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Module:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from weightspace.errors import ConfigurationError
 from weightspace.zoo._optimisers import OPTIMISERS, State
 
-EVALUATION_CHUNK = 256
+EVALUATION_CHUNK = 500
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,15 @@ def train_population(
 def predict_population(module: nn.Module, state: dict[str, Tensor], images: Tensor) -> Tensor:
     """Outputs of every member in eval mode on the same images.
 
+    Member by member: on a CPU a grouped convolution over all members takes four times as long as theirs one by one.
+
     Shapes:
         state: name -> (B, ...); images (N, C, H, W) -> (B, N, classes).
     """
     module.eval()
-
-    def run(state: dict[str, Tensor], x: Tensor) -> Tensor:
-        return functional_call(module, state, (x,))
-
-    return torch.cat([vmap(run, in_dims=(0, None))(state, chunk) for chunk in images.split(EVALUATION_CHUNK)], 1)
+    chunks = images.split(EVALUATION_CHUNK)
+    members = [
+        dict(zip(state, values, strict=True)) for values in zip(*(v.unbind() for v in state.values()), strict=True)
+    ]
+    outputs = [torch.cat([functional_call(module, member, (chunk,)) for chunk in chunks]) for member in members]
+    return torch.stack(outputs)

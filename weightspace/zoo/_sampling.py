@@ -14,15 +14,19 @@ from torch import Tensor, nn
 
 from weightspace.errors import ConfigurationError
 from weightspace.images import DATA_SETS
-from weightspace.zoo._architectures import ACTIVATIONS
+from weightspace.zoo._activations import ACTIVATIONS
 from weightspace.zoo._optimisers import OPTIMISERS
+from weightspace.zoo._varied_cnn import NORMS, POOLED_HEADS
 
-FAMILIES = ("cnn", "resnet", "mlp", "small_cnn_zoo")
+FAMILIES = ("cnn", "resnet", "mlp", "small_cnn_zoo", "varied_cnn")
 RATES = {"sgd": (3e-3, 0.2), "adam": (7e-4, 5e-2), "adamw": (7e-4, 5e-2), "rmsprop": (3e-4, 2e-2)}
 CNN_CHANNELS = ((8, 8), (8, 16), (16, 16), (8, 8, 8), (8, 16, 16), (8, 8, 16), (16, 8, 8, 8), (8, 8, 8, 16))
 FLAT_CHANNELS = ((8, 8), (8, 16), (8, 8, 8), (16, 16, 8))
 RESNET_CHANNELS = ((8,), (8, 8), (8, 16))
 MLP_WIDTHS = ((16,), (32,), (16, 16), (32, 16), (32, 32), (24, 24, 24), (48, 24), (32, 16, 16))
+VARIED_WIDTHS = (8, 12, 16, 20)
+VARIED_DEPTHS = (2, 3, 4, 5)
+FIRST_KERNELS, LATER_KERNELS = (3, 5, 7), (1, 3, 3, 5)
 BATCH_SIZES = (16, 32)
 
 
@@ -35,7 +39,8 @@ class ZooConfig:
         networks: how many; rounded up to whole sub-populations.
         members: networks per sub-population, trained together; 16 to 64 is fastest.
         seed: of everything that is drawn.
-        families: architecture families, taken in turn: cnn, resnet, mlp, small_cnn_zoo (the last for 28x28 images).
+        families: architecture families, taken in turn: cnn, resnet, mlp, varied_cnn, small_cnn_zoo (the last
+            for 28x28 images).
         activations: to draw from.
         optimisers: to draw from.
         steps: numbers of training steps to draw from.
@@ -190,9 +195,25 @@ def _architecture(family: str, activation: str, image: Sequence[int], generator:
         return shared | {"widths": list(_choice(MLP_WIDTHS, generator))}
     if family == "resnet":
         return shared | {"channels": list(_choice(RESNET_CHANNELS, generator))}
+    if family == "varied_cnn":
+        return shared | _varied(generator)
     head = _choice(("gap", "gap", "flatten"), generator)
     channels = _choice(CNN_CHANNELS if head == "gap" else FLAT_CHANNELS, generator)
     return shared | {"channels": list(channels), "strides": [2] + [1] * (len(channels) - 1), "head": head}
+
+
+def _varied(generator: torch.Generator) -> dict[str, Any]:
+    depth = _choice(VARIED_DEPTHS, generator)
+    residual = bool(_choice((False, True), generator))
+    width = _choice(VARIED_WIDTHS, generator)
+    widths = [width if residual else _choice(VARIED_WIDTHS, generator) for _ in range(depth)]
+    return {
+        "channels": widths,
+        "kernels": [_choice(LATER_KERNELS if i else FIRST_KERNELS, generator) for i in range(depth)],
+        "norm": _choice(tuple(NORMS), generator),
+        "residual": residual,
+        "head": _choice(POOLED_HEADS, generator),
+    }
 
 
 def _choice(values: Sequence[Any], generator: torch.Generator) -> Any:
