@@ -3,14 +3,16 @@
 from weightspace.zoo._activations import ACTIVATIONS
 from weightspace.zoo._architectures import ARCHITECTURES, build
 from weightspace.zoo._checkpoint import Checkpoint, fit_checkpoint, read_checkpoint
+from weightspace.zoo._example_inputs import example_inputs_of
 from weightspace.zoo._import import ImportSummary, import_checkpoints
 from weightspace.zoo._named_network import NamedNetwork, named_network
 from weightspace.zoo._optimisers import OPTIMISERS
 from weightspace.zoo._population import Schedule, predict_population, train_population
 from weightspace.zoo._sampling import SubPopulation, ZooConfig, draw_subpopulation, initial_state
+from weightspace.zoo._shard_run import ZooSummary
 from weightspace.zoo._store import Zoo, ZooBatch, ZooEntry
 from weightspace.zoo._subpopulation import TrainedStack, train_subpopulation
-from weightspace.zoo._train import ZooSummary, train_zoo
+from weightspace.zoo._train import train_zoo
 
 __all__ = [
     "ACTIVATIONS",
@@ -29,6 +31,7 @@ __all__ = [
     "ZooSummary",
     "build",
     "draw_subpopulation",
+    "example_inputs_of",
     "fit_checkpoint",
     "import_checkpoints",
     "initial_state",

@@ -36,7 +36,7 @@ def adam(
     weights: Tensor, gradient: Tensor, state: State, step: int, learning_rate: Tensor, weight_decay: Tensor
 ) -> None:
     """`torch.optim.Adam` (Kingma and Ba 2014, arXiv 1412.6980), weight decay added to the gradient."""
-    _adam_step(weights, gradient.addcmul(weights, weight_decay), state, step, learning_rate)
+    adam_step(weights, gradient.addcmul(weights, weight_decay), state, step, learning_rate)
 
 
 def adamw(
@@ -44,7 +44,7 @@ def adamw(
 ) -> None:
     """`torch.optim.AdamW` (Loshchilov and Hutter 2017, arXiv 1711.05101), weight decay decoupled."""
     weights.mul_(1 - learning_rate * weight_decay)
-    _adam_step(weights, gradient, state, step, learning_rate)
+    adam_step(weights, gradient, state, step, learning_rate)
 
 
 def rmsprop(
@@ -60,11 +60,14 @@ def rmsprop(
 OPTIMISERS: dict[str, Rule] = {"sgd": sgd, "adam": adam, "adamw": adamw, "rmsprop": rmsprop}
 
 
-def _adam_step(weights: Tensor, gradient: Tensor, state: State, step: int, learning_rate: Tensor) -> None:
+def adam_step(
+    weights: Tensor, gradient: Tensor, state: State, step: int, learning_rate: Tensor, *, beta2: float = BETA2
+) -> None:
+    """One step of `torch.optim.Adam` without weight decay; `learning_rate` may be per row, per column or both."""
     mean, square = _entry(state, "mean", weights), _entry(state, "square", weights)
     mean.lerp_(gradient, 1 - BETA1)
-    square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-    denominator = square.sqrt().div_((1 - BETA2**step) ** 0.5).add_(EPS)
+    square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+    denominator = square.sqrt().div_((1 - beta2**step) ** 0.5).add_(EPS)
     weights.sub_((learning_rate / (1 - BETA1**step)) * mean / denominator)
 
 
