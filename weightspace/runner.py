@@ -1,11 +1,13 @@
 """Run a whole stack of networks at once, differentiably: `torch.func.functional_call` under `torch.vmap`."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.export.graph_signature import InputKind
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from weightspace.axes import pieces
 from weightspace.conversion import check_state_dict
@@ -67,7 +69,7 @@ class Runner:
         def one(state: dict[str, Tensor], *args: Tensor) -> Any:
             return torch.func.functional_call(self.module, state, args)
 
-        with evaluation_mode(self.module), plain_attention():
+        with evaluation_mode(self.module), plain_attention(), _batched_attention():
             return torch.vmap(one, in_dims=(0, *[None if shared else 0] * len(inputs)))(dict(stacked), *inputs)
 
     def activations(
@@ -101,7 +103,8 @@ class Runner:
             return {i: self._at(plan, recorder.seen) for i, plan in plans.items()}
 
         self._compare(program, plans)
-        return torch.vmap(one, in_dims=(0, *[None if shared else 0] * len(inputs)))(dict(stacked), *inputs)
+        with _batched_attention():
+            return torch.vmap(one, in_dims=(0, *[None if shared else 0] * len(inputs)))(dict(stacked), *inputs)
 
     def _check(self, stacked: Mapping[str, Tensor]) -> None:
         if check_state_dict(self.space, stacked) is None:
@@ -152,6 +155,11 @@ class Runner:
         elif names:
             values = values.unsqueeze(-1)
         return values.flatten(first, first + len(taps) - 1) if len(taps) > 1 else values
+
+
+def _batched_attention() -> AbstractContextManager[None]:
+    """Attention as matrix products: the fused kernels have no rule for `vmap` and would run network by network."""
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 class _Recorder(torch.fx.Interpreter):

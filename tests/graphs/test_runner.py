@@ -11,8 +11,13 @@ from weightspace.group import PartAction
 from weightspace.symmetry import random_state
 
 
+def transformer():
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True)
+    return nn.Sequential(nn.Linear(2, 8), layer), (torch.zeros(1, 3, 2),), None
+
+
 def test_stacked_outputs_are_those_of_each_network(generator):
-    for make in (architectures.cnn_flatten, architectures.resnet, architectures.squeeze_excite):
+    for make in (architectures.cnn_flatten, architectures.resnet, architectures.squeeze_excite, transformer):
         module, inputs, _ = make()
         space = ws.trace(module, *inputs)
         states = [{k: v + 0.1 * i for k, v in module.state_dict().items()} for i in range(3)]

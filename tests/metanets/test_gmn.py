@@ -20,10 +20,14 @@ def gmn(graphs=(), *, channels=6, edge_channels=5, layers=2):
     ).double()
 
 
-def editor(graphs=(), *, channels=6, edge_channels=5, layers=2):
+def editor(graphs=(), *, channels=6, edge_channels=5, layers=2, edit_buffers=False):
     torch.manual_seed(0)
     return GMNEditor(
-        channels=channels, edge_channels=edge_channels, layers=layers, input_scales=fit_input_scales(graphs)
+        channels=channels,
+        edge_channels=edge_channels,
+        layers=layers,
+        input_scales=fit_input_scales(graphs),
+        edit_buffers=edit_buffers,
     ).double()
 
 
@@ -105,7 +109,13 @@ def test_an_edit_keeps_the_form_of_its_input():
     assert edited.batch_shape == (2,) and edited.signature == graph.signature
     assert [b.edge_attr.shape for b in edited.blocks] == [b.edge_attr.shape for b in graph.blocks]
     assert isinstance(editor()([graph, mlp()]), list)
-    assert (by_address(edited) - by_address(graph)).abs().min() > 0  # every entry its own
+    change = [(new.x - old.x).abs() for new, old in zip(edited.sites, graph.sites, strict=True)]
+    held = {
+        role for s, c in zip(graph.sites, change, strict=True) for k, role in enumerate(s.roles) if not c[..., k].any()
+    }
+    assert held == {"running_mean", "running_var"}
+    everything = editor(edit_buffers=True)(graph)
+    assert (by_address(everything) - by_address(graph)).abs().min() > 0  # every entry its own
 
 
 def moved(graph, role):

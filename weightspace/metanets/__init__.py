@@ -10,13 +10,15 @@ from torch import nn
 
 from weightspace import pretrained
 from weightspace.metanets._deep_sets import DeepSets
+from weightspace.metanets._entry_links import equivariant_dimension
 from weightspace.metanets._gmn import GMN, GMNEditor
 from weightspace.metanets._input_scales import InputScales, fit_input_scales
 from weightspace.metanets._networks import NetworkReader, TracedNetwork
 from weightspace.metanets._statistics import MeanBaseline, WeightStatistics, weight_statistics
+from weightspace.metanets._unf import UNF, UNFEditor
 from weightspace.pretrained import save_pretrained
 
-METANETS: tuple[type[nn.Module], ...] = (GMN, GMNEditor, DeepSets)
+METANETS: tuple[type[nn.Module], ...] = (GMN, GMNEditor, UNF, UNFEditor, DeepSets)
 """The metanets that `from_pretrained` knows."""
 
 
@@ -33,13 +35,16 @@ def from_pretrained(directory: str | Path) -> nn.Module:
 __all__ = [
     "GMN",
     "METANETS",
+    "UNF",
     "DeepSets",
     "GMNEditor",
     "InputScales",
     "MeanBaseline",
     "NetworkReader",
     "TracedNetwork",
+    "UNFEditor",
     "WeightStatistics",
+    "equivariant_dimension",
     "fit_input_scales",
     "from_pretrained",
     "save_pretrained",

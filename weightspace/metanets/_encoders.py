@@ -80,6 +80,7 @@ class EdgeEncoder(nn.Module):
         self.attributes = nn.Linear(_ATTRIBUTE_FEATURES, channels, bias=False)
 
     def forward(self, union: Union, scales: InputScales) -> Tensor:
+        """Features of all edges."""
         families = union.edge_families
         if not families:
             return self.attributes.weight.new_zeros(0, self.attributes.out_features)
@@ -111,6 +112,7 @@ class NodeEncoder(nn.Module):
         self.degree = nn.Linear(2, channels, bias=False)
 
     def forward(self, union: Union, scales: InputScales) -> Tensor:
+        """Features of all nodes."""
         families = union.node_families
         weight = self.kind.weight
         kinds = torch.tensor([node_kind_id(f.example.node_type) for f in families], device=weight.device)
@@ -119,7 +121,7 @@ class NodeEncoder(nn.Module):
         x = _encode(union, scales, families, self.taps(families), label)
         adjacency = union.adjacency
         degrees = torch.stack([adjacency.out_degree, adjacency.in_degree], 1).to(x.dtype).log1p()
-        return x + self.degree(degrees) + self.index(_index_features(union.index).to(x.dtype))
+        return x + self.degree(degrees) + self.index(index_features(union.index).to(x.dtype))
 
     def _functions(self, families: Sequence[Family]) -> Tensor:
         """Sum of the functions' vectors, each rotated by its place, so that order counts; (T, C)."""
@@ -137,14 +139,14 @@ def _encode(
     encoded = []
     for family, matrix, row in zip(families, matrices, label, strict=True):
         if len(matrix):
-            features = _value_features(family_values(union, scales, family, matrix.dtype))
+            features = value_features(family_values(union, scales, family, matrix.dtype))
             encoded.append(torch.addmm(row, features, matrix.reshape(-1, len(row))))
         else:
             encoded.append(row.expand(family.stop - family.start, -1))
     return torch.cat(encoded)
 
 
-def _value_features(values: Tensor) -> Tensor:
+def value_features(values: Tensor) -> Tensor:
     """A value, the same with large values drawn in, and the logarithm of its size; (rows, K) -> (rows, K * 3).
 
     Sums over neurons of a linear encoding see nothing of a layer but its mean; these see its scale and its tails, too.
@@ -177,7 +179,7 @@ def _tap_features(position: Tensor) -> Tensor:
     return torch.cat([offsets, *waves, kinds], dim=1)
 
 
-def _index_features(index: Tensor) -> Tensor:
+def index_features(index: Tensor) -> Tensor:
     """Sines and cosines of the position of nodes on fixed axes, zeros on all others; (N,) -> (N, F)."""
     steps = torch.arange(_INDEX_FREQUENCIES, device=index.device)
     angles = index[:, None] * 1000.0 ** (-steps / _INDEX_FREQUENCIES)

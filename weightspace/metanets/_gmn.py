@@ -137,7 +137,7 @@ class GMNEditor(AbstractEditor):
 
     The new value is value + gain * scale * (features . row of the entry's role and tap), with the scale from
     `input_scales`. Entries of equal address (tied weights) get edits of their own; `space.to_state_dict(graph,
-    tied="mean")` averages them.
+    tied="mean")` averages them. Running statistics stay as they are unless `edit_buffers`.
 
     Args:
         channels: of nodes and of the global feature.
@@ -145,6 +145,7 @@ class GMNEditor(AbstractEditor):
         edge_channels: of edges, by default `channels`.
         input_scales: what values are divided by, from `fit_input_scales`.
         gain: initial size of an edit, in units of the input scale.
+        edit_buffers: whether running statistics are edited, too.
 
     Example:
         >>> GMNEditor(channels=8, layers=2).config["gain"]
@@ -159,11 +160,13 @@ class GMNEditor(AbstractEditor):
         edge_channels: int | None = None,
         input_scales: InputScales | Mapping[str, Any] | None = None,
         gain: float = 0.1,
+        edit_buffers: bool = False,
     ):
         edge_channels = channels if edge_channels is None else edge_channels
         super().__init__(
             GMNTrunk(channels, edge_channels, layers, graph_level=False),
             gain=gain,
+            edit_buffers=edit_buffers,
             arguments={"channels": channels, "layers": layers, "edge_channels": edge_channels},
             input_scales=input_scales,
         )

@@ -66,6 +66,21 @@ class InputScales:
         return cls(**values)
 
 
+BUFFER_ROLES = frozenset({"running_mean", "running_var", "buffer"})
+"""Roles of entries that an edit leaves alone unless asked: a variance must not become negative."""
+
+
+def edit_sizes(scales: InputScales, graph: ParameterGraph, part: Site | EdgeBlock, *, buffers: bool) -> Tensor | float:
+    """What an edit of a part's values is multiplied with: their scales; 0 for buffers unless they are edited, too."""
+    sizes = scales.divisors(graph, part)
+    roles = (part.role,) if isinstance(part, EdgeBlock) else part.roles
+    if buffers or not BUFFER_ROLES.intersection(roles):
+        return sizes
+    if isinstance(part, EdgeBlock):
+        return 0.0
+    return sizes * part.x.new_tensor([float(role not in BUFFER_ROLES) for role in roles])
+
+
 def fit_input_scales(graphs: Iterable[ParameterGraph]) -> InputScales:
     """Root mean square of the values per role and layer, and per role, over networks.
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from weightspace.graph import ParameterGraph, Site
 from weightspace.metanets._encoders import TapMatrices
-from weightspace.metanets._input_scales import InputScales, as_input_scales
+from weightspace.metanets._input_scales import InputScales, as_input_scales, edit_sizes
 from weightspace.metanets._message_passing import mean_by, segment_mean
 from weightspace.metanets._union import Family, Union, unite
 
@@ -92,11 +92,12 @@ class AbstractEditor(nn.Module):
 
     The new value is value + gain * scale * (features . row of the entry's role and tap), with the scale from
     `input_scales`. Entries of equal address (tied weights) get edits of their own; `space.to_state_dict(graph,
-    tied="mean")` averages them.
+    tied="mean")` averages them. Running statistics stay as they are unless `edit_buffers`.
 
     Args:
         trunk: gives the features.
         gain: initial size of an edit, in units of the input scale.
+        edit_buffers: whether running statistics are edited, too.
         arguments: of the model's constructor, JSON values.
         input_scales: what values are divided by, from `fit_input_scales`.
     """
@@ -106,11 +107,13 @@ class AbstractEditor(nn.Module):
         trunk: AbstractTrunk,
         *,
         gain: float,
+        edit_buffers: bool,
         arguments: Mapping[str, Any],
         input_scales: InputScales | Mapping[str, Any] | None,
     ):
         super().__init__()
-        self._arguments = {"gain": gain, **arguments}
+        self._arguments = {"gain": gain, "edit_buffers": edit_buffers, **arguments}
+        self.edit_buffers = edit_buffers
         self.input_scales = as_input_scales(input_scales)
         self.trunk = trunk
         self.sites, self.blocks = TapMatrices(trunk.channels), TapMatrices(trunk.edge_channels)
@@ -150,7 +153,8 @@ class AbstractEditor(nn.Module):
             ]
             sizes = [union.sizes[g] * part.address.shape[0] for (g, _), part in zip(family.members, parts, strict=True)]
             for (g, j), part, piece in zip(family.members, parts, rows.split(sizes), strict=True):
-                edits[g, j] = piece * self.input_scales.divisors(union.graphs[g], part)
+                sizes_of = edit_sizes(self.input_scales, union.graphs[g], part, buffers=self.edit_buffers)
+                edits[g, j] = piece * sizes_of
         return edits
 
 

@@ -115,8 +115,8 @@ def unite(graphs: ParameterGraph | Sequence[ParameterGraph]) -> Union:
     Raises:
         WeightspaceError: an empty sequence, or a graph with two leading dimensions.
     """
-    graphs = (graphs,) if isinstance(graphs, ParameterGraph) else tuple(graphs)
-    sizes = tuple(_num_models(graphs))
+    graphs = as_graphs(graphs)
+    sizes = tuple(graph.batch_shape[0] if graph.batch_shape else 1 for graph in graphs)
     topologies = [_topology(graph) for graph in graphs]
     device = graphs[0].sites[0].address.device
     nodes = _Rows([t.node_keys for t in topologies], [[s.num_nodes for s in g.sites] for g in graphs], sizes, device)
@@ -136,7 +136,13 @@ def unite(graphs: ParameterGraph | Sequence[ParameterGraph]) -> Union:
     )
 
 
-def _num_models(graphs: tuple[ParameterGraph, ...]) -> list[int]:
+def as_graphs(graphs: ParameterGraph | Sequence[ParameterGraph]) -> tuple[ParameterGraph, ...]:
+    """A metanet's input as a tuple of graphs, each of one network or of a batch.
+
+    Raises:
+        WeightspaceError: an empty sequence, something that is no graph, or a graph with two leading dimensions.
+    """
+    graphs = (graphs,) if isinstance(graphs, ParameterGraph) else tuple(graphs)
     if not graphs:
         raise WeightspaceError("metanet: found an empty sequence of graphs, wanted at least one ParameterGraph")
     for i, graph in enumerate(graphs):
@@ -150,7 +156,7 @@ def _num_models(graphs: tuple[ParameterGraph, ...]) -> list[int]:
                 f"metanet: graphs[{i}] has batch_shape {tuple(graph.batch_shape)}, "
                 "wanted () or (B,); flatten the leading dimensions first"
             )
-    return [graph.batch_shape[0] if graph.batch_shape else 1 for graph in graphs]
+    return graphs
 
 
 class _Rows:
@@ -184,10 +190,12 @@ class _Rows:
         self.model_offsets = offsets
 
     def families(self, blocks: Sequence[Sequence[Part]]) -> tuple[Family[Part], ...]:
+        """Families with their first and last rows."""
         rows = zip(self.grouped, self.bounds, strict=True)
         return tuple(Family(blocks[m[0][0]][m[0][1]], tuple(m), start, stop) for m, (start, stop) in rows)
 
     def segments(self) -> Segments:
+        """Runs of rows that belong to one site (or block) of one model."""
         sizes = [self.sizes[g][j] for g, j in self.members]
         counts = torch.tensor([self.models[g] for g, _ in self.members], device=self.device)
         numbers = torch.arange(self.model_offsets[-1], device=self.device)
