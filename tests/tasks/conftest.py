@@ -7,7 +7,7 @@ import torch
 
 import weightspace as ws
 from weightspace.metanets import GMN
-from weightspace.tasks import AccuracyData, AccuracyPrediction
+from weightspace.tasks import AttributePrediction, Optimisation, SplitRule, ZooData
 from weightspace.zoo import Zoo, build
 
 SPECS = (
@@ -30,7 +30,13 @@ def write_zoo(path: Path, networks: int = NETWORKS) -> Path:
             for name, value in module.state_dict().items()
         }
         rows = [
-            {"test_accuracy": float(s - 0.2), "run": f"{k}-{i // 2}", "family": spec["factory"], "architecture": spec}
+            {
+                "test_accuracy": float(s - 0.2),
+                "below": -float(s),
+                "run": f"{k}-{i // 2}",
+                "family": spec["factory"],
+                "architecture": spec,
+            }
             for i, s in enumerate(size)
         ]
         zoo.append(space, stacked, rows)
@@ -43,13 +49,13 @@ def zoo_path(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def data(zoo_path) -> AccuracyData:
-    data = AccuracyData(zoo_path, batch_size=16, fractions=(0.6, 0.2, 0.2))
+def data(zoo_path) -> ZooData:
+    data = ZooData(zoo_path, batch_size=16, split=SplitRule(fractions=(0.6, 0.2, 0.2)))
     data.setup()
     return data
 
 
 @pytest.fixture
-def task() -> AccuracyPrediction:
+def task() -> AttributePrediction:
     torch.manual_seed(0)
-    return AccuracyPrediction(GMN(1, channels=8, layers=1), learning_rate=0.02)
+    return AttributePrediction(GMN(1, channels=8, layers=1), Optimisation(learning_rate=0.02))

@@ -54,28 +54,28 @@ def test_validate_and_test_and_predict(fitted, zoo_path):
     assert "kendall_tau" in summary and "95 % interval" in summary
     results = json.loads((folder / "results.json").read_text())
     assert results["model"] == "GMN" and len(results["learning_curve"]) >= 1
-    assert set(results["test"]["architecture"]) <= {"mlp", "cnn"}
+    assert set(results["families"]) <= {"mlp", "cnn"}
     page = build_report(folder).read_text()
-    assert "Predicted against true accuracy" in page and "Beside the baselines" in page
+    assert "Predicted against true test accuracy" in page and "learning curve" in page
     path = run_lightning(["predict", *arguments(zoo_path, folder, *best)])
     with open(path) as file:
         rows = {int(row["network"]): float(row["prediction"]) for row in csv.DictReader(file)}
-    wanted = dict(zip(results_index(results, rows), results["test"]["predictions"]["GMN"], strict=True))
-    assert sorted(rows.values()) == pytest.approx(sorted(wanted.values()), abs=1e-6)
-
-
-def results_index(results, rows):
-    return range(len(rows)) if len(rows) == len(results["test"]["target"]) else []
+    [target] = results["targets"]
+    assert rows == pytest.approx(dict(zip(results["index"], target["prediction"], strict=True)), abs=1e-6)
 
 
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        (["--data.batchsize", "3"], r"unknown key 'data.batchsize': did you mean data.batch_size"),
+        (["--data.batchsize", "3"], r"unknown key 'batchsize': did you mean data.batch_size"),
         (["--trainer.max_epoch", "3"], r"unknown key 'trainer.max_epoch': did you mean trainer.max_epochs"),
-        (["--model.learning_rat", "3"], r"unknown key 'model.learning_rat': did you mean model.learning_rate"),
+        (
+            ["--model.optimisation.learning_rat", "3"],
+            r"unknown key '.*learning_rat': .* model.optimisation.learning_rate",
+        ),
+        (["--model.optimisation.warmup", "3"], r"wanted a positive rate and a share from 0 to below 1"),
         (["--model.metanet.init_args.chanels", "8"], r"unknown key 'chanels': did you mean .*channels"),
-        (["--data.batch_size", "many"], r"data.batch_size.*many"),
+        (["--data.batch_size", "many"], r"configuration: batch_size: .*many"),
         (["--model.metanet", "weightspace.metanets.NoSuchNet"], "NoSuchNet"),
     ],
 )
@@ -87,13 +87,18 @@ def test_an_unknown_key_or_value(zoo_path, tmp_path, extra, words):
 def test_an_unknown_key_in_the_file(zoo_path, tmp_path):
     path = tmp_path / "wrong.yaml"
     path.write_text("data:\n  batchsize: 3\n")
-    with pytest.raises(ConfigurationError, match="unknown key 'data.batchsize': did you mean data.batch_size"):
+    with pytest.raises(ConfigurationError, match="unknown key 'batchsize': did you mean data.batch_size"):
         run_lightning(["fit", "--config", CONFIG, "--config", str(path), "--data.path", str(zoo_path)])
 
 
 def test_no_configuration():
-    with pytest.raises(ConfigurationError, match="configuration: .*required.*data.path"):
+    with pytest.raises(ConfigurationError, match="configuration: .*required.*fit.data.*--config experiments/configs"):
         run_lightning(["fit"])
+
+
+def test_no_zoo_in_the_configuration():
+    with pytest.raises(ConfigurationError, match="path"):
+        run_lightning(["fit", "--config", CONFIG])
 
 
 def test_a_checkpoint_that_is_not_there(zoo_path, tmp_path):

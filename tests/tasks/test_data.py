@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from weightspace.errors import ConfigurationError, ZooError
-from weightspace.tasks import AccuracyData
+from weightspace.tasks import SplitRule, Target, ZooData
 from weightspace.zoo import Zoo
 
 from .conftest import NETWORKS
@@ -22,7 +22,7 @@ def test_every_network_comes_once_with_its_target(data):
         index = torch.cat([batch.index for batch in seen])
         assert index.sort().values.tolist() == part.tolist()
         for batch in seen:
-            assert torch.equal(batch.target, data.target[batch.index])
+            assert torch.equal(batch.target["test_accuracy"], data.target["test_accuracy"][batch.index])
             assert sum(graph.batch_shape[0] for graph in batch.graphs) == len(batch.index)
 
 
@@ -41,7 +41,7 @@ def test_graphs_belong_to_their_index(data):
 def test_training_batches_mix_architectures_in_a_seeded_order(zoo_path, data):
     first, second = (torch.cat([b.index for b in data.train_dataloader()]).tolist() for _ in range(2))
     assert first == second, "the same epoch has the same order"
-    other = AccuracyData(zoo_path, batch_size=16, fractions=(0.6, 0.2, 0.2), seed=1)
+    other = ZooData(zoo_path, batch_size=16, split=SplitRule(fractions=(0.6, 0.2, 0.2)), seed=1)
     assert torch.cat([b.index for b in other.train_dataloader()]).tolist() != first
     assert any(len(batch.graphs) > 1 for batch in data.train_dataloader())
 
@@ -53,7 +53,7 @@ def test_the_whole_of_a_part(data):
 
 
 def test_networks_without_a_run_stand_alone(zoo_path):
-    data = AccuracyData(zoo_path, run="no such attribute")
+    data = ZooData(zoo_path, split=SplitRule(group="no such attribute"))
     data.setup()
     assert len(data.split.train) == round(0.7 * 3 * NETWORKS)
 
@@ -61,21 +61,21 @@ def test_networks_without_a_run_stand_alone(zoo_path):
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        (
-            "tset_accuracy",
-            r"network 0 of the zoo: attribute 'tset_accuracy' is None, wanted a number; its attributes are",
-        ),
-        ("family", "attribute 'family' is 'mlp', wanted a number"),
+        (Target("tset_accuracy"), r"network 0 of the zoo: attribute 'tset_accuracy' is None, wanted a number; its att"),
+        (Target("family"), "attribute 'family' is 'mlp', wanted a number"),
+        (Target("below", "log"), "attribute 'below' is -.*, wanted a number that is not negative"),
+        (Target("below", "fraction"), "attribute 'below' is -.*, wanted a fraction from 0 to 1"),
+        (Target("architecture", "class"), "attribute 'architecture' is .*, wanted a text or a number"),
     ],
 )
-def test_a_target_that_is_no_number(zoo_path, target, words):
+def test_a_target_of_another_kind(zoo_path, target, words):
     with pytest.raises(ConfigurationError, match=words):
-        AccuracyData(zoo_path, target=target).setup()
+        ZooData(zoo_path, targets=[target]).setup()
 
 
 def test_no_zoo(tmp_path):
     with pytest.raises(ZooError, match="this is not a zoo"):
-        AccuracyData(tmp_path).setup()
+        ZooData(tmp_path).setup()
 
 
 def test_the_zoo_is_not_written_to(zoo_path, data):

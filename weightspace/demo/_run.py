@@ -101,14 +101,14 @@ def _results(
         "title": "Accuracy from weights alone",
         "lead": f"A graph metanetwork reads networks as graphs and predicts their test accuracy on {demo.config.data}.",
         "model": METANET,
-        "table": _table(methods, demo.data.target[index]),
+        "table": _table(methods, demo.accuracy[index]),
         "test": {
-            "target": demo.data.target[index].tolist(),
+            "target": demo.accuracy[index].tolist(),
             "architecture": [families[i] for i in index],
             "predictions": {name: method["prediction"] for name, method in methods.items()},
         },
         "zoo": {
-            "accuracy": demo.data.target.tolist(),
+            "accuracy": demo.accuracy.tolist(),
             "architecture": families,
             "text": f"{lines['zoo']}. {lines['graphs']}.",
         },

@@ -15,11 +15,11 @@ from weightspace.measures import METRICS, bootstrap
 from weightspace.metanets import GMN, DeepSets, MeanBaseline, WeightStatistics, from_pretrained
 from weightspace.reports import draw_parameter_graph
 from weightspace.runner import Runner
-from weightspace.tasks import AccuracyData, AccuracyPrediction, GraphBatch, predicted_accuracy, train_in
+from weightspace.tasks import AttributePrediction, GraphBatch, Optimisation, ZooData, predicted_accuracy, train_in
 from weightspace.zoo import Zoo, ZooConfig, train_zoo
 
 EPOCHS = {"GMN": 25, "DeepSets": 12}
-METANET = "GMN"
+METANET, ACCURACY = "GMN", "test_accuracy"
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,21 @@ class Demo:
     progress: bool
 
     @cached_property
-    def data(self) -> AccuracyData:
+    def data(self) -> ZooData:
         """The trained zoo, split by run."""
-        data = AccuracyData(self.out / "zoo", seed=self.config.seed)
+        data = ZooData(self.out / "zoo", seed=self.config.seed)
         data.setup()
         return data
+
+    @property
+    def accuracy(self) -> Tensor:
+        """True test accuracy of every network."""
+        return self.data.target[ACCURACY]
 
     def train_zoo(self) -> dict[str, Any]:
         """Stage 1."""
         train_zoo(self.config, self.out / "zoo", data_root=self.data_root, progress=self.progress)
-        accuracy = self.data.target
+        accuracy = self.accuracy
         architectures = len(self.data.zoo.spaces)
         return {
             "line": f"{len(accuracy)} networks of {architectures} architectures, test accuracy "
@@ -83,7 +88,7 @@ class Demo:
         }
         for name, baseline in plain.items():
             start = time.perf_counter()
-            prediction = baseline.fit(train.graphs, train.target).predict(test.graphs)
+            prediction = baseline.fit(train.graphs, train.target[ACCURACY]).predict(test.graphs)
             methods[name] = _method(prediction, test, time.perf_counter() - start)
         methods["DeepSets"], _ = self._train("deep_sets", partial(DeepSets, 1, channels=32), EPOCHS["DeepSets"])
         return {"line": _taus(methods), "methods": methods}
@@ -119,20 +124,20 @@ class Demo:
         """Draw the graph of the best test network with at most a dozen sites as `graph.png`; returns its caption."""
         zoo, index = self.data.zoo, self.data.split.test.tolist()
         spaces = zoo.spaces
-        best = max(index, key=lambda i: (len(spaces[zoo[i].signature].sites) <= 12, self.data.target[i].item()))
+        best = max(index, key=lambda i: (len(spaces[zoo[i].signature].sites) <= 12, self.accuracy[i].item()))
         entry = zoo[best]
         graph = spaces[entry.signature].to_graph(entry.state_dict)
         draw_parameter_graph(graph).savefig(self.out / "graph.png", dpi=130)
         family = entry.attributes["family"]
         size = f"{graph.num_nodes} nodes, {graph.num_edges} edges"
-        return f"A {family} of the test part with accuracy {self.data.target[best]:.3f}: {size}."
+        return f"A {family} of the test part with accuracy {self.accuracy[best]:.3f}: {size}."
 
     def _train(
         self, folder: str, make: Callable[[], nn.Module], epochs: int
     ) -> tuple[dict[str, Any], list[dict[str, float]]]:
         start = time.perf_counter()
         torch.manual_seed(self.config.seed)
-        task = AccuracyPrediction(make(), learning_rate=4e-3)
+        task = AttributePrediction(make(), Optimisation(learning_rate=4e-3))
         train_in(self.out / folder, task, self.data, epochs=epochs, progress=self.progress)
         test = self._part("test")
         with torch.no_grad():
@@ -143,11 +148,12 @@ class Demo:
         """A whole part as one batch, networks in an order that is always the same."""
         batches = list(self.data.whole(part))
         graphs = tuple(graph for batch in batches for graph in batch.graphs)
-        return GraphBatch(graphs, torch.cat([b.target for b in batches]), torch.cat([b.index for b in batches]))
+        target = {ACCURACY: torch.cat([b.target[ACCURACY] for b in batches])}
+        return GraphBatch(graphs, target, torch.cat([b.index for b in batches]))
 
 
 def _method(prediction: Tensor, test: GraphBatch, seconds: float) -> dict[str, Any]:
-    scores = {name: astuple(bootstrap(name, prediction, test.target)) for name in METRICS}
+    scores = {name: astuple(bootstrap(name, prediction, test.target[ACCURACY])) for name in METRICS}
     return scores | {"prediction": prediction.tolist(), "index": test.index.tolist(), "seconds": seconds}
 
 

@@ -1,5 +1,6 @@
 """Measures: functions of numbers, or of a module and data."""
 
+from weightspace.measures._classification import accuracy, bootstrap_accuracy, bootstrap_mean
 from weightspace.measures._regression import (
     METRICS,
     Estimate,
@@ -11,4 +12,16 @@ from weightspace.measures._regression import (
     spearman,
 )
 
-__all__ = ["METRICS", "Estimate", "bootstrap", "kendall_tau", "mae", "paired_bootstrap", "r2", "spearman"]
+__all__ = [
+    "METRICS",
+    "Estimate",
+    "accuracy",
+    "bootstrap",
+    "bootstrap_accuracy",
+    "bootstrap_mean",
+    "kendall_tau",
+    "mae",
+    "paired_bootstrap",
+    "r2",
+    "spearman",
+]

@@ -10,7 +10,12 @@ from weightspace.reports._style import INK, MUTED, SERIES, label, legend_above, 
 
 
 def predicted_against_true(
-    target: Sequence[float], prediction: Sequence[float], groups: Sequence[str], *, quantity: str = "accuracy"
+    target: Sequence[float],
+    prediction: Sequence[float],
+    groups: Sequence[str],
+    *,
+    quantity: str = "accuracy",
+    log: bool = False,
 ) -> Figure:
     """Scatter of predictions over true values, one colour per group (architecture), with the diagonal.
 
@@ -19,6 +24,7 @@ def predicted_against_true(
         prediction: predicted values, in the same order.
         groups: name of each network's group.
         quantity: what is predicted, for the axis labels.
+        log: decades on both axes, with zeros at their lower end.
 
     Example:
         >>> len(predicted_against_true([0.1, 0.9], [0.2, 0.8], ["mlp", "cnn"]).axes[0].collections)
@@ -26,6 +32,10 @@ def predicted_against_true(
     """
     drawing, [axes] = plot(width=5.2, height=4.4)
     x, y, names = np.asarray(target), np.asarray(prediction), np.asarray(groups)
+    if log:
+        positive = np.concatenate([x[x > 0], y[y > 0]])
+        x, y = (np.maximum(side, positive.min()) for side in (x, y))
+        axes.set(xscale="log", yscale="log")
     low, high = min(x.min(), y.min()), max(x.max(), y.max())
     axes.plot([low, high], [low, high], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     for color, name in zip(_colors(names), np.unique(names), strict=False):
@@ -45,19 +55,20 @@ def predicted_against_true(
     return drawing
 
 
-def learning_curve(rows: Sequence[Mapping[str, float]]) -> Figure:
-    """Training and validation loss over the epochs, and the validation tau on a second panel.
+def learning_curve(rows: Sequence[Mapping[str, float]], *, monitor: str = "val_kendall_tau") -> Figure:
+    """Training and validation loss over the epochs, and the metric that tells the best epoch on a second panel.
 
     Args:
-        rows: one mapping per epoch with `epoch` and any of `train_loss`, `val_loss` and `val_kendall_tau`.
+        rows: one mapping per epoch with `epoch` and any of `train_loss`, `val_loss` and the metric.
+        monitor: key of the metric.
 
     Example:
         >>> rows = [{"epoch": 0, "train_loss": 1.0, "val_kendall_tau": 0.1}, {"epoch": 1, "train_loss": 0.5}]
         >>> len(learning_curve(rows).axes)
         2
     """
-    drawing, [losses, taus] = plot(width=5.2, height=4.4, rows=2)
-    for axes, names in ((losses, ("train_loss", "val_loss")), (taus, ("val_kendall_tau",))):
+    drawing, [losses, metrics] = plot(width=5.2, height=4.4, rows=2)
+    for axes, names in ((losses, ("train_loss", "val_loss")), (metrics, (monitor,))):
         for name, color in zip(names, SERIES, strict=False):
             points = [(row["epoch"], row[name]) for row in rows if row.get(name) is not None]
             if points:
@@ -65,8 +76,8 @@ def learning_curve(rows: Sequence[Mapping[str, float]]) -> Figure:
         if axes.lines:
             legend_above(axes)
     label(losses, x="", y="loss")
-    label(taus, x="epoch", y="Kendall tau")
-    taus.xaxis.set_major_locator(MaxNLocator(integer=True))
+    label(metrics, x="epoch", y=monitor.removeprefix("val_").replace("_", " ").replace("kendall", "Kendall"))
+    metrics.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawing
 
 

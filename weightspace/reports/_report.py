@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from weightspace.reports._figures import (
     predicted_against_true,
 )
 from weightspace.reports._page import Section, figure_image, image, side_by_side, table, write_page
+from weightspace.reports._task_sections import interval, task_sections
 
 RESULTS, PAGE, GRAPH = "results.json", "report.html", "graph.png"
 
@@ -38,6 +39,7 @@ def build_report(folder: str | os.PathLike[str]) -> Path:
         for make in (_accuracy, _comparison, _symmetry, _zoo, _graph, _provenance)
         if (section := make(results, folder))
     ]
+    sections = [*task_sections(results), *sections]
     return write_page(
         folder / PAGE, title=results.get("title", folder.name), lead=results.get("lead", ""), sections=sections
     )
@@ -68,9 +70,9 @@ def _accuracy(results: Mapping[str, Any], folder: Path) -> Section | None:
         text = (
             f"{name} read the weights of {len(test['target'])} networks that it had never seen "
             "and predicted their test accuracy: "
-            f"Kendall tau {_interval(row['kendall_tau'])}, mean absolute error {_interval(row['mae'])}."
+            f"Kendall tau {interval(row['kendall_tau'])}, mean absolute error {interval(row['mae'])}."
         )
-    if curve:
+    if test and curve:
         bodies.append(figure_image(learning_curve(curve), "learning curve"))
     return Section("Predicted against true accuracy", text, side_by_side(*bodies)) if bodies else None
 
@@ -85,8 +87,8 @@ def _comparison(results: Mapping[str, Any], folder: Path) -> Section | None:
     cells = [
         [
             row["name"],
-            *(_interval(row[key]) for key in ("kendall_tau", "spearman", "r2", "mae")),
-            _interval(row.get("difference"), sign=True),
+            *(interval(row[key]) for key in ("kendall_tau", "spearman", "r2", "mae")),
+            interval(row.get("difference"), sign=True),
             f"{row['seconds']:.1f}" if "seconds" in row else "–",
         ]
         for row in rows
@@ -145,10 +147,3 @@ def _provenance(results: Mapping[str, Any], folder: Path) -> Section | None:
 def _tau(row: Mapping[str, Any]) -> float:
     value = row["kendall_tau"][0]  # none where a method gives every network the same number
     return -math.inf if value is None else value
-
-
-def _interval(value: Sequence[float | None] | None, *, sign: bool = False) -> str:
-    if value is None or value[0] is None:
-        return "–"
-    number = "+.3f" if sign else ".3f"
-    return f"{value[0]:{number}} [{value[1]:{number}}, {value[2]:{number}}]"

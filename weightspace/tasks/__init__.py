@@ -1,8 +1,9 @@
 """Tasks: data module, loss and metrics; training, scoring and predicting by Lightning."""
 
-from weightspace.tasks._accuracy import AccuracyPrediction, predicted_accuracy
+from weightspace.tasks._architectures import FactoryRule
+from weightspace.tasks._attributes import AttributePrediction, predicted_accuracy
 from weightspace.tasks._command import run_lightning
-from weightspace.tasks._data import AccuracyData, GraphBatch
+from weightspace.tasks._data import AbstractNetworkData, GraphBatch, ZooData
 from weightspace.tasks._folder import (
     checkpoints_in,
     last_checkpoint,
@@ -14,15 +15,26 @@ from weightspace.tasks._folder import (
     train_in,
     write_json,
 )
+from weightspace.tasks._optimisation import Optimisation
 from weightspace.tasks._predict import predict_network
 from weightspace.tasks._results import family_of, results_of, versions
-from weightspace.tasks._splits import Split, split_by_run
+from weightspace.tasks._splits import Split, SplitRule, split_by_run, split_zoo
+from weightspace.tasks._targets import FittedTarget, Target
+from weightspace.tasks._task import AbstractMetanetTask, Monitor
 
 __all__ = [
-    "AccuracyData",
-    "AccuracyPrediction",
+    "AbstractMetanetTask",
+    "AbstractNetworkData",
+    "AttributePrediction",
+    "FactoryRule",
+    "FittedTarget",
     "GraphBatch",
+    "Monitor",
+    "Optimisation",
     "Split",
+    "SplitRule",
+    "Target",
+    "ZooData",
     "checkpoints_in",
     "family_of",
     "last_checkpoint",
@@ -36,6 +48,7 @@ __all__ = [
     "run_lightning",
     "save_best",
     "split_by_run",
+    "split_zoo",
     "train_in",
     "versions",
     "write_json",

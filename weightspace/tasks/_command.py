@@ -1,26 +1,25 @@
-"""`weightspace fit|validate|test|predict`: Lightning's command line on the accuracy task."""
+"""`weightspace fit|validate|test|predict`: Lightning's command line on any task."""
 
 import csv
 import difflib
 import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import torch
 from jsonargparse import ArgumentError
 from lightning import Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from torch import Tensor
+from torch import Tensor, nn
 
 from weightspace import metanets
-from weightspace.errors import ConfigurationError
-from weightspace.tasks._accuracy import AccuracyPrediction
-from weightspace.tasks._data import AccuracyData
+from weightspace.errors import ConfigurationError, WeightspaceError
+from weightspace.tasks._data import AbstractNetworkData
 from weightspace.tasks._folder import (
     checkpoints_in,
     last_checkpoint,
+    load_into,
     logger_in,
     quiet_lightning,
     read_training_checkpoint,
@@ -28,14 +27,17 @@ from weightspace.tasks._folder import (
     save_best,
     write_json,
 )
+from weightspace.tasks._optimisation import Optimisation
 from weightspace.tasks._results import results_of, table_of
+from weightspace.tasks._splits import SplitRule
+from weightspace.tasks._task import AbstractMetanetTask, concatenated
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 FOLDER = "runs/fit"
 
 
-class AccuracyCLI(LightningCLI):
-    """Lightning's command line for `AccuracyPrediction` on `AccuracyData`, with errors in this library's words."""
+class TaskCLI(LightningCLI):
+    """Lightning's command line for any task on any data of networks, with errors in this library's words."""
 
     summary = ""
 
@@ -49,14 +51,23 @@ class AccuracyCLI(LightningCLI):
         if path := self.config[self.config.subcommand].get("ckpt_path"):
             read_training_checkpoint(path)
 
+    def instantiate_classes(self) -> None:
+        """Data, task and trainer; a value that a constructor refuses is an error of the configuration."""
+        try:
+            super().instantiate_classes()
+        except (ValueError, TypeError) as error:
+            if isinstance(error, WeightspaceError):
+                raise
+            raise ConfigurationError(f"configuration: {error}") from error
+
     def instantiate_trainer(self, **options: Any) -> Trainer:
         """The trainer, with CSV logs and checkpoints in its folder."""
         config = self._get(self.config_init, "trainer")
         self.folder = Path(config["default_root_dir"] or FOLDER)
         if config["logger"] is None:
             options["logger"] = logger_in(self.folder) if self.subcommand == "fit" else False
-        self.checkpoints = checkpoints_in(self.folder)
-        options["callbacks"] = [*(config["callbacks"] or []), self.checkpoints]
+        self.checkpoints = checkpoints_in(self.folder, self.model.monitor)
+        options["callbacks"] = [*(config["callbacks"] or []), *self.checkpoints.callbacks]
         return super().instantiate_trainer(**options)
 
     def fit(self, **options: Any) -> None:
@@ -69,37 +80,47 @@ class AccuracyCLI(LightningCLI):
             )
         run_fit(self.trainer, self.model, self.datamodule, ckpt_path=options.get("ckpt_path"))
         path = save_best(self.model, self.checkpoints, self.folder)
-        score = float(self.checkpoints.best_model_score or float("nan"))
-        self.summary = f"best model (validation tau {score:.3f}): {path}"
+        score = float(self.checkpoints.best.best_model_score or float("nan"))
+        self.summary = f"best model (validation {self.model.monitor.label} {score:.3f}): {path}"
 
     def validate(self, **options: Any) -> None:
         """Scores of the validation networks."""
-        [scores] = self.trainer.validate(**options | {"weights_only": True, "verbose": False})
-        self.summary = "\n".join(f"{name:<14} {value:.4f}" for name, value in scores.items())
+        [scores] = self.trainer.validate(**self._loaded(options) | {"verbose": False})
+        width = max(14, *(len(name) for name in scores))
+        self.summary = "\n".join(f"{name:<{width}} {value:.4f}" for name, value in scores.items())
 
     def test(self, **options: Any) -> None:
         """Scores of the test networks with intervals; `results.json` for the report."""
-        self.trainer.test(**options | {"weights_only": True, "verbose": False})
+        self.trainer.test(**self._loaded(options) | {"verbose": False})
         path = write_json(self.folder / "results.json", results_of(self.model, self.datamodule))
         self.summary = f"{table_of(self.model.results['scores'])}\n{path}"
 
     def predict(self, **options: Any) -> None:
         """Predictions of the test networks as `predictions.csv`."""
-        batches = self.trainer.predict(**options | {"weights_only": True})
-        values = torch.cat([batch for batch in batches or [] if isinstance(batch, Tensor)]).tolist()
+        batches = self.trainer.predict(**self._loaded(options))
+        kept = concatenated(cast(list[dict[str, Tensor]], batches))
+        columns = {"network": kept["index"].tolist(), **self.model.columns(kept)}
         path = self.folder / "predictions.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        index = self.datamodule.split.test
         with path.open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["network", "target", "prediction"])
-            rows = zip(index.tolist(), self.datamodule.target[index].tolist(), values, strict=True)
-            writer.writerows(rows)
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
         self.summary = str(path)
+
+    def _loaded(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options of a run without training, after its checkpoint was compared with the task."""
+        if path := options.get("ckpt_path"):
+            self.model.prepare(self.datamodule)
+            load_into(self.model, path)
+        return {**options, "weights_only": True}
 
 
 def run_lightning(arguments: Sequence[str]) -> str:
     """Run `fit`, `validate`, `test` or `predict` and return what there is to say about it.
+
+    Task and data are named by their class paths, and may be anybody's: `model.class_path` a final subclass of
+    `AbstractMetanetTask`, `data.class_path` one of `AbstractNetworkData`.
 
     Args:
         arguments: the command line, the subcommand first.
@@ -110,9 +131,11 @@ def run_lightning(arguments: Sequence[str]) -> str:
     """
     strict = {"exit_on_error": False, "allow_abbrev": False}
     with quiet_lightning():
-        cli = AccuracyCLI(
-            AccuracyPrediction,
-            AccuracyData,
+        cli = TaskCLI(
+            AbstractMetanetTask,
+            AbstractNetworkData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
             args=list(arguments),
             seed_everything_default=0,
             parser_kwargs={**strict, **{name: dict(strict) for name in SUBCOMMANDS}},
@@ -126,24 +149,39 @@ def run_lightning(arguments: Sequence[str]) -> str:
 def explain_key_error(message: str, parser: LightningArgumentParser | None) -> str:
     """A parser's message, and for an unknown key the known ones that come close."""
     message = " ".join(message.split())
+    listed = "`--help-all` after the command lists every key"
     unknown = re.findall(r"unrecognized arguments: --([\w.]+)|[Oo]ption '([\w.]+)'", message)
     names = [name for pair in unknown for name in pair if name]
-    if not names or parser is None:
-        return f"configuration: {message}; `--help-all` after the command lists every key"
-    known = _known_keys(parser)
-    hints = []
-    for name in names:
-        short = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
-        close = difflib.get_close_matches(name, known, n=3) or [
-            short[s] for s in difflib.get_close_matches(name.rsplit(".", 1)[-1], list(short), n=3)
-        ]
-        near = f"did you mean {', '.join(close)}?" if close else "no known key comes close;"
-        hints.append(f"unknown key {name!r}: {near}")
-    return f"configuration: {' '.join(hints)} `--help-all` after the command lists every key"
+    if names and parser is not None:
+        return f"configuration: {' '.join(_hint(name, _known_keys(parser)) for name in names)} {listed}"
+    if "arguments are required" in message:
+        return f"configuration: {message}; give a file with them, e.g. --config experiments/configs/accuracy.yaml"
+    wrong = re.findall(r'Parser key "([\w.]+)": (Expected .*?\. Got value: \S+|Unable to import .*?)(?= - |$)', message)
+    if wrong:
+        return f"configuration: {'; '.join(f'{key}: {what}' for key, what in wrong)}; {listed}"
+    return f"configuration: {message}; {listed}"
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    short = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
+    close = difflib.get_close_matches(name, known, n=3) or [
+        short[s] for s in difflib.get_close_matches(name.rsplit(".", 1)[-1], list(short), n=3)
+    ]
+    near = f"did you mean {', '.join(close)}?" if close else "no known key comes close;"
+    return f"unknown key {name!r}: {near}"
 
 
 def _known_keys(parser: LightningArgumentParser) -> list[str]:
-    keys = list(parser.get_defaults(skip_validation=True).keys())
+    """Keys of the trainer and of every task, data module and metanet of the library, as the command line takes them."""
+    keys = [key for key in parser.get_defaults(skip_validation=True).keys() if not key.startswith(("data", "model"))]
+    keys += [f"data.{name}" for cls in AbstractNetworkData.__subclasses__() for name in _arguments(cls)]
+    keys += [f"data.split.{name}" for name in _arguments(SplitRule)]
+    keys += [f"model.{name}" for cls in AbstractMetanetTask.__subclasses__() for name in _arguments(cls)]
+    keys += [f"model.optimisation.{name}" for name in _arguments(Optimisation)]
     exported = [getattr(metanets, name) for name in metanets.__all__]
-    arguments = {name for cls in exported if inspect.isclass(cls) for name in inspect.signature(cls).parameters}
-    return keys + [f"model.metanet.init_args.{name}" for name in sorted(arguments)]
+    nets = [cls for cls in exported if inspect.isclass(cls) and issubclass(cls, nn.Module)]
+    return list(dict.fromkeys(keys + [f"model.metanet.{name}" for cls in nets for name in _arguments(cls)]))
+
+
+def _arguments(cls: type) -> list[str]:
+    return list(inspect.signature(cls).parameters)

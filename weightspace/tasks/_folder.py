@@ -6,21 +6,22 @@ import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 
-from weightspace.errors import CheckpointError
+from weightspace.errors import CheckpointError, ConfigurationError
 from weightspace.pretrained import save_pretrained
-from weightspace.tasks._accuracy import AccuracyPrediction
-from weightspace.tasks._data import AccuracyData
+from weightspace.tasks._data import AbstractNetworkData
 from weightspace.tasks._progress import EpochBar
+from weightspace.tasks._task import AbstractMetanetTask, Monitor
 
-MODEL = "model"
+MODEL, TASK = "model", "task.json"
 LIGHTNING_WARNINGS = (
     r".*LeafSpec.* is deprecated",  # of torch, which Lightning 2.6 calls so
     r"\s*(``instantiate_classes``|skip_none parameter) was deprecated",  # of jsonargparse, likewise
@@ -35,14 +36,35 @@ def logger_in(folder: str | Path) -> CSVLogger:
     return CSVLogger(folder, name="logs")
 
 
-def checkpoints_in(folder: str | Path) -> ModelCheckpoint:
-    """`checkpoints/best.ckpt` by validation tau and `checkpoints/last.ckpt` of every epoch."""
+@dataclass(frozen=True)
+class Checkpoints:
+    """The callbacks that write `checkpoints/best.ckpt` and `checkpoints/last.ckpt`."""
+
+    best: ModelCheckpoint
+    last: ModelCheckpoint
+
+    @property
+    def callbacks(self) -> list[Callback]:
+        """Both."""
+        return [self.best, self.last]
+
+
+def checkpoints_in(folder: str | Path, monitor: Monitor) -> Checkpoints:
+    """`checkpoints/best.ckpt` by the monitored metric, and `checkpoints/last.ckpt` of every epoch.
+
+    Two callbacks, because the `save_last` of one saves only where the metric has improved.
+    """
+    return Checkpoints(
+        _checkpoint(folder, "best", monitor=monitor.key, mode=monitor.mode), _checkpoint(folder, "last", None, "min")
+    )
+
+
+def _checkpoint(folder: str | Path, name: str, monitor: str | None, mode: str) -> ModelCheckpoint:
     return ModelCheckpoint(
         dirpath=Path(folder) / "checkpoints",
-        filename="best",
-        monitor="val_kendall_tau",
-        mode="max",
-        save_last=True,
+        filename=name,
+        monitor=monitor,
+        mode=mode,
         save_on_train_epoch_end=True,  # after the task has added the epoch to its history
         enable_version_counter=False,
         auto_insert_metric_name=False,
@@ -76,8 +98,8 @@ def read_training_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
 
 
-def load_into(task: AccuracyPrediction, path: str | Path) -> None:
-    """Weights and input scales of a checkpoint into a task.
+def load_into(task: AbstractMetanetTask, path: str | Path) -> None:
+    """Weights, input scales and the task's own statistics of a checkpoint into a task.
 
     Raises:
         CheckpointError: unreadable, or of another metanet.
@@ -85,19 +107,20 @@ def load_into(task: AccuracyPrediction, path: str | Path) -> None:
     checkpoint = read_training_checkpoint(path)
     try:
         task.load_state_dict(checkpoint["state_dict"])
-    except (KeyError, RuntimeError) as error:
+        task.restore_fitted(checkpoint)
+    except (KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: does not fit a {type(task.metanet).__name__} of this configuration ({error}); "
             "use the configuration that the checkpoint was trained with"
         ) from error
-    task.restore_input_scales(checkpoint)
 
 
 def run_fit(
-    trainer: Trainer, task: AccuracyPrediction, data: AccuracyData, *, ckpt_path: str | Path | None = None
+    trainer: Trainer, task: AbstractMetanetTask, data: AbstractNetworkData, *, ckpt_path: str | Path | None = None
 ) -> None:
     """Train, or go on from a checkpoint; an interruption is a `KeyboardInterrupt` and leaves `last.ckpt` behind."""
     if ckpt_path:
+        task.prepare(data)
         load_into(task, ckpt_path)  # names what does not fit
     try:
         trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
@@ -106,31 +129,44 @@ def run_fit(
 
 
 def train_in(
-    folder: str | Path, task: AccuracyPrediction, data: AccuracyData, *, epochs: int, progress: bool = True
+    folder: str | Path,
+    task: AbstractMetanetTask,
+    data: AbstractNetworkData,
+    *,
+    epochs: int = -1,
+    accelerator: str = "cpu",
+    progress: bool = True,
 ) -> Path:
-    """Train a task on the CPU in a folder, going on from its last checkpoint, and save the best model.
+    """Train a task in a folder, going on from its last checkpoint, and save the best model.
 
     Args:
         folder: for checkpoints, logs and `model/`.
         task: holds the best epoch's weights afterwards.
-        data: the zoo.
-        epochs: in all, earlier starts included.
+        data: the networks.
+        epochs: in all, earlier starts included; -1 where `Optimisation.budget_seconds` ends the training.
+        accelerator: of the trainer: "cpu", "gpu", "auto".
         progress: show a progress bar.
 
     Returns:
         The saved model's folder.
+
+    Raises:
+        ConfigurationError: neither epochs nor a budget.
     """
-    checkpoints = checkpoints_in(folder)
+    if epochs < 0 and task.optimisation.budget_seconds is None:
+        raise ConfigurationError("train_in: found neither epochs nor a budget; give epochs=, or budget_seconds=")
+    checkpoints = checkpoints_in(folder, task.monitor)
     with quiet_lightning():
         trainer = Trainer(
             default_root_dir=folder,
-            accelerator="cpu",
+            accelerator=accelerator,
+            devices=1,
             max_epochs=epochs,
             gradient_clip_val=1.0,
             num_sanity_val_steps=0,
             log_every_n_steps=1,
             logger=logger_in(folder),
-            callbacks=[checkpoints, *[EpochBar(f"training {type(task.metanet).__name__}")] * progress],
+            callbacks=[*checkpoints.callbacks, *[EpochBar(f"training {type(task.metanet).__name__}")] * progress],
             enable_progress_bar=False,
             enable_model_summary=False,
         )
@@ -153,11 +189,12 @@ def quiet_lightning() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def save_best(task: AccuracyPrediction, checkpoint: ModelCheckpoint, folder: str | Path) -> Path:
-    """Load the best checkpoint into the task and save its metanet as `model/`."""
-    load_into(task, checkpoint.best_model_path or checkpoint.last_model_path)
+def save_best(task: AbstractMetanetTask, checkpoints: Checkpoints, folder: str | Path) -> Path:
+    """Load the best checkpoint into the task, and save its metanet as `model/` with what the task fitted beside it."""
+    load_into(task, checkpoints.best.best_model_path or checkpoints.last.best_model_path)
     path = Path(folder) / MODEL
     save_pretrained(task.metanet, path)
+    write_json(path / TASK, {"task": type(task).__name__, "state": task.state()})
     return path
 
 

@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 from lightning import Callback
 from tqdm import tqdm
 
+from weightspace.tasks._task import AbstractMetanetTask
+
 if TYPE_CHECKING:
     from lightning import LightningModule, Trainer
 
 
 class EpochBar(Callback):
-    """Shows the epochs done, the training loss and the validation tau.
+    """Shows the epochs done, and the monitored metric.
 
     Args:
         name: what is trained.
@@ -22,11 +24,14 @@ class EpochBar(Callback):
 
     def on_train_start(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """Open the bar where the training starts or goes on."""
-        self.bar = tqdm(total=trainer.max_epochs, initial=trainer.current_epoch, desc=self.name, unit=" epochs")
+        total = None if trainer.max_epochs == -1 else trainer.max_epochs
+        self.bar = tqdm(total=total, initial=trainer.current_epoch, desc=self.name, unit=" epochs")
 
     def on_train_epoch_end(self, trainer: "Trainer", pl_module: "LightningModule") -> None:
         """One tick."""
-        values = {"tau": float(trainer.callback_metrics.get("val_kendall_tau", float("nan")))}
+        assert isinstance(pl_module, AbstractMetanetTask)
+        monitor = pl_module.monitor
+        values = {monitor.label: float(trainer.callback_metrics.get(monitor.key, float("nan")))}
         self.bar.set_postfix(values, refresh=False)
         self.bar.update()
 

@@ -2,36 +2,31 @@
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from weightspace.tasks._accuracy import AccuracyPrediction
-from weightspace.tasks._data import AccuracyData
+from weightspace.tasks._data import AbstractNetworkData
+from weightspace.tasks._task import AbstractMetanetTask
 
 PACKAGES = ("weightspace-graphs", "torch", "torch-geometric", "lightning", "scikit-learn", "numpy", "scipy")
 
 
-def results_of(task: AccuracyPrediction, data: AccuracyData) -> dict[str, Any]:
-    """What `results.json` holds after a test: scores, predictions, learning curve, settings, versions."""
+def results_of(task: AbstractMetanetTask, data: AbstractNetworkData) -> dict[str, Any]:
+    """What `results.json` holds after a test: the task's results, learning curve, settings, versions."""
     name = type(task.metanet).__name__
-    attributes = data.attributes
-    index = task.results["index"]
+    lead = ", ".join(target.name for target in data.targets)
+    families = [family_of(data.attributes[i]) for i in task.results["index"]]
     return {
-        "title": f"{name} on {data.path}",
-        "lead": f"{data.target_name} predicted from weights",
+        "title": f"{name} on {data.title}",
+        "lead": f"{lead} predicted from weights" if lead else type(task).__name__,
         "model": name,
-        "table": [{"name": name, **{key: list(value) for key, value in task.results["scores"].items()}}],
-        "test": {
-            "target": task.results["target"],
-            "architecture": [family_of(attributes[i]) for i in index],
-            "predictions": {name: task.results["prediction"]},
-        },
-        "zoo": {
-            "accuracy": data.target.tolist(),
-            "architecture": [family_of(row) for row in attributes],
-        },
+        "task": type(task).__name__,
+        **task.results,
+        "families": families,
+        "monitor": task.monitor.key,
         "learning_curve": task.history,
-        "settings": {"seed": data.seed, "batch size": data.batch_size, "learning rate": task.learning_rate},
+        "settings": {**data.settings, **asdict(task.optimisation)},
         "versions": versions(),
     }
 
