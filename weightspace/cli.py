@@ -13,7 +13,18 @@ from weightspace import __version__
 from weightspace.errors import WeightspaceError
 
 LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
-COMMANDS = ("demo", "trace", "zoo", "zoo train", "zoo import", "zoo info", *LIGHTNING_COMMANDS, "bench", "report")
+COMMANDS = (
+    "demo",
+    "trace",
+    "zoo",
+    "zoo train",
+    "zoo train inr",
+    "zoo import",
+    "zoo info",
+    *LIGHTNING_COMMANDS,
+    "bench",
+    "report",
+)
 
 _Format = argparse.RawDescriptionHelpFormatter
 Runner = Callable[[argparse.Namespace], None]
@@ -52,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if _is_for_lightning(words):
             return _lightning(words)
-        arguments = _parser().parse_args(words)
+        arguments = _parser().parse_args(_with_long_names(words))
         arguments.run(arguments)
         return 0
     except WeightspaceError as error:
@@ -61,6 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from what is finished", file=sys.stderr)
         return 130
+
+
+def _with_long_names(words: Sequence[str]) -> list[str]:
+    """`zoo train inr` is a command of its own beside `zoo train FOLDER`."""
+    return ["zoo", "train inr", *words[3:]] if list(words[:3]) == ["zoo", "train", "inr"] else list(words)
 
 
 def _is_for_lightning(words: Sequence[str]) -> bool:
@@ -113,6 +129,21 @@ def _zoo_train(arguments: argparse.Namespace) -> None:
         {key: getattr(arguments, key) for key in given if getattr(arguments, key) is not None}
     )
     train_zoo(
+        config,
+        arguments.dest,
+        data_root=arguments.data_root,
+        progress=not arguments.no_progress,
+        workers=arguments.workers,
+    )
+    print(Zoo(arguments.dest).describe())
+
+
+def _zoo_train_inr(arguments: argparse.Namespace) -> None:
+    from weightspace.zoo import InrConfig, Zoo, fit_inrs
+
+    given = ("data", "networks", "seed", "inits", "schedule", "steps")
+    config = InrConfig(**{key: getattr(arguments, key) for key in given if getattr(arguments, key) is not None})
+    fit_inrs(
         config,
         arguments.dest,
         data_root=arguments.data_root,
@@ -244,6 +275,7 @@ def _add_zoo(commands: _Commands) -> None:
     train.add_argument("--workers", type=int, help="sub-populations trained at the same time (default: one per core)")
     train.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
     train.add_argument("--no-progress", action="store_true", help="no progress bars")
+    _add_zoo_train_inr(actions)
     load = _command(actions, "import", "make a zoo of a folder of checkpoints (.pt .pth .th .safetensors)", _zoo_import)
     load.add_argument("source", type=Path, help="folder of checkpoints")
     load.add_argument("dest", type=Path, help="folder of the zoo")
@@ -255,6 +287,22 @@ def _add_zoo(commands: _Commands) -> None:
     load.add_argument("--no-progress", action="store_true", help="no progress bars")
     info = _command(actions, "info", "describe a zoo: architectures, sizes, attributes", _zoo_info)
     info.add_argument("zoo", type=Path)
+
+
+def _add_zoo_train_inr(actions: _Commands) -> None:
+    inr = _command(
+        actions, "train inr", "fit a small SIREN to each image of a data set; run again, it goes on", _zoo_train_inr
+    )
+    inr.add_argument("dest", type=Path, help="folder of the zoo")
+    inr.add_argument("--networks", type=int, help="how many; at most --inits per image (default: 1024)")
+    inr.add_argument("--seed", type=int, help="of the images' order and of all initial weights (default: 0)")
+    inr.add_argument("--data", help="digits, mnist or mnist14 (default: digits)")
+    inr.add_argument("--inits", type=int, help="networks per image, each with its own initial weights (default: 1)")
+    inr.add_argument("--schedule", help="fast, or plain for Adam with one learning rate (default: fast)")
+    inr.add_argument("--steps", type=int, help="of Adam on all pixels (default: 300, plain 1000)")
+    inr.add_argument("--workers", type=int, help="shards fitted at the same time (default: one per core)")
+    inr.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
+    inr.add_argument("--no-progress", action="store_true", help="no progress bars")
 
 
 def _add_lightning(commands: _Commands, name: str, text: str) -> None:

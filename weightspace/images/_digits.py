@@ -32,4 +32,4 @@ def load_digits() -> ImageSet:
     )
     x = (torch.from_numpy(source.images).float()[:, None] / LARGEST_PIXEL - MEAN) / SPREAD  # (N, 1, 8, 8)
     y = torch.from_numpy(source.target).long()
-    return ImageSet("digits", 10, x[train], y[train], x[test], y[test])
+    return ImageSet("digits", 10, x[train], y[train], x[test], y[test], MEAN, SPREAD)

@@ -86,7 +86,7 @@ def load_mnist(
     train_x, train_y = _part(folder, "train", train, pool)
     test_x, test_y = _part(folder, "t10k", test, pool)
     name = "mnist" if pool == 1 else f"mnist{28 // pool}"
-    return ImageSet(name, 10, train_x, train_y, test_x, test_y)
+    return ImageSet(name, 10, train_x, train_y, test_x, test_y, MEAN, SPREAD)
 
 
 def _part(folder: Path, part: str, number: int | None, pool: int) -> tuple[Tensor, Tensor]:
