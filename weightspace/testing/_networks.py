@@ -52,7 +52,7 @@ def assert_function_kept(
         seed: of everything random.
     """
     generator = torch.Generator().manual_seed(seed)
-    state, args = full_state(space, module, generator), _random_inputs(inputs, generator)
+    state, args = full_state(space, module, generator), random_inputs(inputs, generator)
     wanted = _results(module, state, args)
     assert all(bool(torch.isfinite(w).all()) for w in wanted), "the module's results on random weights are not finite"
     for _ in range(elements):
@@ -72,7 +72,7 @@ def assert_control(space: WeightSpace, module: nn.Module, inputs: Sequence[Any],
     """
     space.verify(module, *inputs)
     generator = torch.Generator().manual_seed(seed)
-    state, args = full_state(space, module, generator), _random_inputs(inputs, generator)
+    state, args = full_state(space, module, generator), random_inputs(inputs, generator)
     other = full_state(space, module, generator)
     error = relative_error(_results(module, other, args), _results(module, state, args))
     assert error > MOVED, f"other random weights change the function by {error:.1e} only, wanted more than {MOVED:.0e}"
@@ -163,7 +163,7 @@ def assert_group_laws(space: WeightSpace, state: Mapping[str, Tensor], *, seed: 
         assert not wrong, f"{law} does not hold for {wrong}"
 
 
-def _random_inputs(inputs: Sequence[Any], generator: torch.Generator) -> tuple[Any, ...]:
+def random_inputs(inputs: Sequence[Any], generator: torch.Generator) -> tuple[Any, ...]:
     """Random numbers for floating tensors; tokens and indices as they are."""
     return torch.utils._pytree.tree_map(
         lambda x: (
