@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.metanets._graphs import mlp, num_models, residual_cnn, singles, zoo_of_graphs
-from weightspace.errors import WeightspaceError
+from weightspace.errors import ConfigurationError, WeightspaceError
 from weightspace.metanets._message_passing import Adjacency, Sent, edge_pass, mean_by, segment_mean
 from weightspace.metanets._union import unite
 
@@ -22,14 +22,14 @@ def example(edges=30, nodes=7, channels=5, hidden=6):
     return edge_index, [random(edges, channels), *parts, random(channels, hidden), random(hidden, channels)]
 
 
-def run(adjacency, e, *inputs):
+def run(adjacency, e, *inputs, aggregate="mean"):
     """The kernel with its outputs in one tuple."""
     *parts, w_in, w_out = inputs
-    means, products, new = edge_pass(adjacency, e, sent=Sent(*parts), w_in=w_in, w_out=w_out)
-    return (*means, *products, new)
+    messages, products, new = edge_pass(adjacency, e, sent=Sent(*parts), w_in=w_in, w_out=w_out, aggregate=aggregate)
+    return (*messages, *products, new)
 
 
-def loop(edge_index, e, *inputs):
+def loop(edge_index, e, *inputs, aggregate="mean"):
     """One edge at a time."""
     a, b, p, q, w_in, w_out = inputs
     into, out_of, ahead, back = (torch.zeros_like(side) for side in (a, a, p, p))
@@ -40,20 +40,29 @@ def loop(edge_index, e, *inputs):
         ahead = ahead.index_add(0, torch.tensor([t]), (e[k] * p[s])[None])
         back = back.index_add(0, torch.tensor([s]), (e[k] * q[t])[None])
         new.append(e[k] + h @ w_out)
+    if aggregate == "sum":
+        return into, out_of, ahead, back, torch.stack(new)
     leaving, arriving = (torch.bincount(ends, minlength=len(a)).clamp(min=1)[:, None].double() for ends in edge_index)
     return into / arriving, out_of / leaving, ahead / arriving.sqrt(), back / leaving.sqrt(), torch.stack(new)
 
 
-def test_one_pass_equals_a_loop_over_edges_with_gradients():
+@pytest.mark.parametrize("aggregate", ["mean", "sum"])
+def test_one_pass_equals_a_loop_over_edges_with_gradients(aggregate):
     edge_index, leaves = example()
-    found = run(Adjacency.from_edge_index(edge_index, 7), *leaves)
-    wanted = loop(edge_index, *leaves)
+    found = run(Adjacency.from_edge_index(edge_index, 7), *leaves, aggregate=aggregate)
+    wanted = loop(edge_index, *leaves, aggregate=aggregate)
     weights = [torch.randn_like(w) for w in wanted]
     for f, w in zip(found, wanted, strict=True):
         torch.testing.assert_close(f, w, rtol=1e-10, atol=1e-12)
     sums = [sum((o * r).sum() for o, r in zip(side, weights, strict=True)) for side in (found, wanted)]
     for f, w in zip(*(torch.autograd.grad(total, leaves) for total in sums), strict=True):
         torch.testing.assert_close(f, w, rtol=1e-10, atol=1e-12)
+
+
+def test_another_aggregate_is_refused():
+    edge_index, leaves = example()
+    with pytest.raises(ConfigurationError, match="edge_pass: found aggregate 'max', wanted 'mean' or 'sum'"):
+        run(Adjacency.from_edge_index(edge_index, 7), *leaves, aggregate="max")
 
 
 def test_gradcheck():

@@ -14,6 +14,7 @@ from weightspace.metanets._entry_links import equivariant_dimension
 from weightspace.metanets._gmn import GMN, GMNEditor
 from weightspace.metanets._input_scales import InputScales, fit_input_scales
 from weightspace.metanets._networks import NetworkReader, TracedNetwork
+from weightspace.metanets._readout import set_execution
 from weightspace.metanets._statistics import MeanBaseline, WeightStatistics, weight_statistics
 from weightspace.metanets._unf import UNF, UNFEditor
 from weightspace.pretrained import save_pretrained
@@ -48,5 +49,6 @@ __all__ = [
     "fit_input_scales",
     "from_pretrained",
     "save_pretrained",
+    "set_execution",
     "weight_statistics",
 ]

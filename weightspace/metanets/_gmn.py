@@ -20,10 +20,12 @@ class GMNLayer(nn.Module):
         channels: of nodes and of the global feature.
         edge_channels: of edges, and of the hidden vector of an edge.
         update_graph: whether the global feature is updated; without, it is returned unchanged.
+        aggregate: of messages, "mean" or "sum".
     """
 
-    def __init__(self, channels: int, edge_channels: int, *, update_graph: bool = True):
+    def __init__(self, channels: int, edge_channels: int, *, update_graph: bool = True, aggregate: str = "mean"):
         super().__init__()
+        self.aggregate = aggregate
         self.norm = nn.LayerNorm(channels)
         self.source = nn.Linear(channels, edge_channels)
         self.target = nn.Linear(channels, edge_channels, bias=False)
@@ -41,11 +43,13 @@ class GMNLayer(nn.Module):
         a = self.source(here) + self.context(u)[union.node_graph]  # (N, H)
         sent = Sent(a, self.target(here), self.ahead(here), self.back(here))
         w_in, w_out = self.edge_in.weight.t(), self.edge_out.weight.t()
-        means, products, e = edge_pass(union.adjacency, e, sent=sent, w_in=w_in, w_out=w_out)
-        x = x + self.node(torch.cat([here, *means, *products, u[union.node_graph]], dim=1))
+        messages, products, e = edge_pass(
+            union.adjacency, e, sent=sent, w_in=w_in, w_out=w_out, aggregate=self.aggregate
+        )
+        x = x + self.node(torch.cat([here, *messages, *products, u[union.node_graph]], dim=1))
         if self.graph is None:
             return x, e, u
-        pooled = mean_by(union.node_graph, torch.cat([x, means[0]], dim=1), union.num_models)
+        pooled = mean_by(union.node_graph, torch.cat([x, messages[0]], dim=1), union.num_models)
         return x, e, u + self.graph(torch.cat([u, pooled], dim=1))
 
 
@@ -57,16 +61,18 @@ class GMNTrunk(AbstractTrunk):
         edge_channels: of edges.
         layers: rounds of message passing.
         graph_level: whether the global feature is read after the last round, and so updated in it.
+        aggregate: of messages, "mean" or "sum".
     """
 
-    def __init__(self, channels: int, edge_channels: int, layers: int, *, graph_level: bool):
+    def __init__(self, channels: int, edge_channels: int, layers: int, *, graph_level: bool, aggregate: str):
         super().__init__(channels, edge_channels)
         self.nodes = NodeEncoder(channels)
         self.edges = EdgeEncoder(edge_channels)
         self.start = nn.Parameter(torch.randn(channels))
         last = layers - 1
         self.layers = nn.ModuleList(
-            GMNLayer(channels, edge_channels, update_graph=graph_level or i < last) for i in range(layers)
+            GMNLayer(channels, edge_channels, update_graph=graph_level or i < last, aggregate=aggregate)
+            for i in range(layers)
         )
 
     def forward(self, union: Union, scales: InputScales) -> tuple[Tensor, Tensor, Tensor]:
@@ -74,7 +80,7 @@ class GMNTrunk(AbstractTrunk):
         x, e = self.nodes(union, scales), self.edges(union, scales)
         u = self.start.expand(union.num_models, -1)
         for layer in self.layers:
-            x, e, u = layer(union, x, e, u)
+            x, e, u = self.run(layer, union, x, e, u)
         return x, e, u
 
 
@@ -103,6 +109,7 @@ class GMN(AbstractPredictor):
         channels: of nodes and of the global feature.
         layers: rounds of message passing.
         edge_channels: of edges, by default `channels`; they take most of the time.
+        aggregate: of messages, "mean" (as in the paper) or "sum", which tells degrees apart.
         input_scales: what values are divided by, from `fit_input_scales`.
 
     Shapes:
@@ -120,13 +127,19 @@ class GMN(AbstractPredictor):
         channels: int = 64,
         layers: int = 4,
         edge_channels: int | None = None,
+        aggregate: str = "mean",
         input_scales: InputScales | Mapping[str, Any] | None = None,
     ):
         edge_channels = channels if edge_channels is None else edge_channels
         super().__init__(
-            GMNTrunk(channels, edge_channels, layers, graph_level=True),
+            GMNTrunk(channels, edge_channels, layers, graph_level=True, aggregate=aggregate),
             out_features,
-            arguments={"channels": channels, "layers": layers, "edge_channels": edge_channels},
+            arguments={
+                "channels": channels,
+                "layers": layers,
+                "edge_channels": edge_channels,
+                "aggregate": aggregate,
+            },
             input_scales=input_scales,
         )
 
@@ -143,6 +156,7 @@ class GMNEditor(AbstractEditor):
         channels: of nodes and of the global feature.
         layers: rounds of message passing.
         edge_channels: of edges, by default `channels`.
+        aggregate: of messages, "mean" (as in the paper) or "sum", which tells degrees apart.
         input_scales: what values are divided by, from `fit_input_scales`.
         gain: initial size of an edit, in units of the input scale.
         edit_buffers: whether running statistics are edited, too.
@@ -158,16 +172,22 @@ class GMNEditor(AbstractEditor):
         channels: int = 64,
         layers: int = 4,
         edge_channels: int | None = None,
+        aggregate: str = "mean",
         input_scales: InputScales | Mapping[str, Any] | None = None,
         gain: float = 0.1,
         edit_buffers: bool = False,
     ):
         edge_channels = channels if edge_channels is None else edge_channels
         super().__init__(
-            GMNTrunk(channels, edge_channels, layers, graph_level=False),
+            GMNTrunk(channels, edge_channels, layers, graph_level=False, aggregate=aggregate),
             gain=gain,
             edit_buffers=edit_buffers,
-            arguments={"channels": channels, "layers": layers, "edge_channels": edge_channels},
+            arguments={
+                "channels": channels,
+                "layers": layers,
+                "edge_channels": edge_channels,
+                "aggregate": aggregate,
+            },
             input_scales=input_scales,
         )
 

@@ -26,6 +26,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding_bag
 
+from weightspace.errors import ConfigurationError
+
 
 @dataclass(frozen=True)
 class Adjacency:
@@ -109,7 +111,7 @@ class Sent:
 
 
 def edge_pass(
-    adjacency: Adjacency, e: Tensor, *, sent: Sent, w_in: Tensor, w_out: Tensor
+    adjacency: Adjacency, e: Tensor, *, sent: Sent, w_in: Tensor, w_out: Tensor, aggregate: str = "mean"
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
     """One pass over the edges, both directions.
 
@@ -119,17 +121,25 @@ def edge_pass(
         sent: node parts of the messages.
         w_in: map of the edge's own features to the hidden vector.
         w_out: map of the hidden vector to the edge update.
+        aggregate: "mean" or "sum".
 
     Shapes:
-        e (E, C); w_in (C, H); w_out (H, C); result: mean of h over incoming and over outgoing edges, both (N, H); sum
-        of e * p[source] over incoming and of e * q[target] over outgoing edges, divided by the root of their number,
-        both (N, C); new edge features (E, C). Means and sums over no edge are 0.
+        e (E, C); w_in (C, H); w_out (H, C); result: mean (or sum) of h over incoming and over outgoing edges, both
+        (N, H); sum of e * p[source] over incoming and of e * q[target] over outgoing edges, divided by the root of
+        their number (or not), both (N, C); new edge features (E, C). Means and sums over no edge are 0.
+
+    Raises:
+        ConfigurationError: another aggregate.
     """
+    if aggregate not in ("mean", "sum"):
+        raise ConfigurationError(f"edge_pass: found aggregate {aggregate!r}, wanted 'mean' or 'sum'")
     device = e.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else e.dtype
     inputs = [tensor.to(dtype) for tensor in (e, sent.a, sent.b, sent.p, sent.q, w_in, w_out)]
     with torch.autocast(device, enabled=False):
         into, out_of, forward, backward, e, _ = _EdgePass.apply(adjacency, *inputs)
+    if aggregate == "sum":
+        return (into, out_of), (forward, backward), e
     arriving, leaving = _at_least_one(adjacency.in_degree, e), _at_least_one(adjacency.out_degree, e)
     return (into / arriving, out_of / leaving), (forward / arriving.sqrt(), backward / leaving.sqrt()), e
 
