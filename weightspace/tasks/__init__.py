@@ -1,6 +1,6 @@
 """Tasks: data module, loss and metrics; training, scoring and predicting by Lightning."""
 
-from weightspace.tasks._architectures import FactoryRule
+from weightspace.tasks._architectures import FactoryRule, traced_networks
 from weightspace.tasks._attributes import AttributePrediction, predicted_accuracy
 from weightspace.tasks._command import run_lightning
 from weightspace.tasks._data import AbstractNetworkData, GraphBatch, ZooData
@@ -49,6 +49,7 @@ __all__ = [
     "save_best",
     "split_by_run",
     "split_zoo",
+    "traced_networks",
     "train_in",
     "versions",
     "write_json",

@@ -19,7 +19,7 @@ from weightspace.errors import CheckpointError, ConfigurationError
 from weightspace.pretrained import save_pretrained
 from weightspace.tasks._data import AbstractNetworkData
 from weightspace.tasks._progress import EpochBar
-from weightspace.tasks._task import AbstractMetanetTask, Monitor
+from weightspace.tasks._task import SPENT, AbstractMetanetTask, Monitor
 
 MODEL, TASK = "model", "task.json"
 LIGHTNING_WARNINGS = (
@@ -118,10 +118,17 @@ def load_into(task: AbstractMetanetTask, path: str | Path) -> None:
 def run_fit(
     trainer: Trainer, task: AbstractMetanetTask, data: AbstractNetworkData, *, ckpt_path: str | Path | None = None
 ) -> None:
-    """Train, or go on from a checkpoint; an interruption is a `KeyboardInterrupt` and leaves `last.ckpt` behind."""
+    """Train, or go on from a checkpoint; an interruption is a `KeyboardInterrupt` and leaves `last.ckpt` behind.
+
+    A checkpoint whose training has used up the budget is loaded, and that is all.
+    """
     if ckpt_path:
         task.prepare(data)
         load_into(task, ckpt_path)  # names what does not fit
+        checkpoint = read_training_checkpoint(ckpt_path)
+        if task.is_spent(checkpoint.get(SPENT, 0.0)):
+            task.on_load_checkpoint(checkpoint)
+            return
     try:
         trainer.fit(task, datamodule=data, ckpt_path=ckpt_path, weights_only=True)
     except SystemExit:  # Lightning ends the process after Ctrl-C
@@ -191,7 +198,7 @@ def quiet_lightning() -> Iterator[None]:
 
 def save_best(task: AbstractMetanetTask, checkpoints: Checkpoints, folder: str | Path) -> Path:
     """Load the best checkpoint into the task, and save its metanet as `model/` with what the task fitted beside it."""
-    load_into(task, checkpoints.best.best_model_path or checkpoints.last.best_model_path)
+    load_into(task, checkpoints.best.best_model_path or Path(folder) / "checkpoints" / "best.ckpt")
     path = Path(folder) / MODEL
     save_pretrained(task.metanet, path)
     write_json(path / TASK, {"task": type(task).__name__, "state": task.state()})

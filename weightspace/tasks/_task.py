@@ -1,5 +1,6 @@
 """What every task shares: a metanet, its optimisation, input scales, history, checkpoints and results."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,10 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from weightspace.errors import ConfigurationError
-from weightspace.metanets import InputScales, NetworkReader, fit_input_scales
+from weightspace.graph import ParameterGraph
+from weightspace.metanets import InputScales, NetworkReader, TracedNetwork, fit_input_scales
+from weightspace.runner import Runner
+from weightspace.space import WeightSpace
 from weightspace.tasks._data import AbstractNetworkData, GraphBatch
 from weightspace.tasks._optimisation import Optimisation, seconds_on
 
@@ -67,6 +71,8 @@ class AbstractMetanetTask(LightningModule, ABC):
         self.input_scales = InputScales()
         self.history: list[dict[str, float]] = []
         self.results: dict[str, Any] = {}
+        self._data: AbstractNetworkData | None = None
+        self._runners: dict[tuple[str, torch.device, torch.dtype], Runner] = {}
         self._spent = 0.0
         self._since: float | None = None
         self._losses: list[Tensor] = []
@@ -130,12 +136,27 @@ class AbstractMetanetTask(LightningModule, ABC):
             )
         return data
 
+    def space(self, graph: ParameterGraph) -> WeightSpace:
+        """The weight space of a batch's graph; `space.to_state_dict(graph)` are its stacked states."""
+        return self._network(graph).space
+
+    def runner(self, graph: ParameterGraph) -> Runner:
+        """Runs stacked states of a graph's architecture differentiably, on the graph's device and in its dtype."""
+        x = graph.sites[0].x
+        key = (graph.signature, x.device, x.dtype)
+        if key not in self._runners:
+            network = self._network(graph)
+            module = copy.deepcopy(network.module).to(device=x.device, dtype=x.dtype)
+            self._runners[key] = Runner(network.space, module)
+        return self._runners[key]
+
     def setup(self, stage: str) -> None:
         """Tell the metanet of the architectures, before a checkpoint is loaded."""
         self.prepare(self.data)
 
     def prepare(self, data: AbstractNetworkData) -> None:
         """Tell the metanet of a data module's architectures, where it asks for them."""
+        self._data, self._runners = data, {}
         if isinstance(self.metanet, NetworkReader):
             data.setup("fit")
             self.metanet.attach(data.networks)
@@ -181,6 +202,11 @@ class AbstractMetanetTask(LightningModule, ABC):
         """Seconds of training so far, earlier starts included, on the clock of the budget."""
         return self._spent + (0.0 if self._since is None else seconds_on(self.device) - self._since)
 
+    def is_spent(self, seconds: float) -> bool:
+        """Whether so many seconds use up the budget, where there is one."""
+        budget = self.optimisation.budget_seconds
+        return budget is not None and seconds >= budget
+
     def training_step(self, batch: GraphBatch, batch_idx: int) -> Tensor:
         """The loss, logged."""
         loss = self.loss(batch)
@@ -188,13 +214,9 @@ class AbstractMetanetTask(LightningModule, ABC):
         self.log("train_loss", loss, batch_size=len(batch.index), on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
-    def on_train_batch_start(self, batch: GraphBatch, batch_idx: int) -> int | None:
-        """Skip what is left of the epoch when the budget is spent before its first step."""
-        return -1 if self._is_spent() and not self._losses else None
-
     def on_train_batch_end(self, outputs: Any, batch: GraphBatch, batch_idx: int) -> None:
         """Stop when the budget is spent."""
-        if self._is_spent():
+        if self.is_spent(self.spent):
             self.trainer.should_stop = True
 
     def validation_step(self, batch: GraphBatch, batch_idx: int) -> None:
@@ -248,14 +270,19 @@ class AbstractMetanetTask(LightningModule, ABC):
 
     # --- inside
 
+    def _network(self, graph: ParameterGraph) -> TracedNetwork:
+        found = None if self._data is None else self._data.networks.get(graph.signature)
+        if found is None:
+            raise ConfigurationError(
+                f"{type(self).__name__}: found a network of architecture {graph.signature[:12]}, which the data do not "
+                "hold; call prepare(data) with the data that hold it"
+            )
+        return found
+
     def _set_scales(self, scales: InputScales) -> None:
         self.input_scales = scales
         if isinstance(self.metanet, Scaled):
             self.metanet.input_scales = scales
-
-    def _is_spent(self) -> bool:
-        budget = self.optimisation.budget_seconds
-        return budget is not None and self.spent >= budget
 
     def _collected(self) -> dict[str, Tensor]:
         kept, self._kept = self._kept, []
