@@ -2,14 +2,18 @@
 
 One thread, float32, forward and backward through encoders and layers at 64 channels and 4 layers, repetitions
 interleaved. The twin gathers, concatenates and scatters with the same weights (tests/metanets/_twins.py, where the two
-are equal to 1e-10 in float64). The bare products are every matrix product of the factorised layers and nothing else.
+are equal to 1e-10 in float64); once more on graphs with an edge for every tap of a kernel, as published graph
+metanetworks have them. The bare products are every matrix product of the factorised layers and nothing else. With
+`--compile`, the layers run through `torch.compile`, too.
 
 Run: python experiments/benchmarks/message_passing.py
 """
 
 import argparse
+import copy
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from _measure import interleaved, medians, ratio, write
 from torch import Tensor, nn
 
 import weightspace as ws
-from weightspace.metanets import GMN, fit_input_scales
+from weightspace.metanets import GMN, fit_input_scales, set_execution
 from weightspace.metanets._union import unite
 from weightspace.zoo import build
 
@@ -93,24 +97,48 @@ def step(model: GMN, forward: Callable[[], Sequence[Tensor]]) -> Callable[[], No
     return run
 
 
-def kernel(graph: ws.ParameterGraph, repeats: int) -> dict[str, Any]:
-    """Factorised, twin and bare products on one batch."""
+def per_tap(graph: ws.ParameterGraph) -> ws.ParameterGraph:
+    """The same networks with an edge for every tap of a kernel instead of one with all of them."""
+    blocks = []
+    for block in graph.blocks:
+        for k in range(max(1, block.address.shape[1])):
+            taps = slice(k, k + 1)
+            blocks.append(
+                replace(
+                    block,
+                    edge_attr=block.edge_attr[..., taps],
+                    address=block.address[:, taps],
+                    tap_position=block.tap_position[taps],
+                )
+            )
+    return replace(graph, blocks=tuple(blocks))
+
+
+def kernel(graph: ws.ParameterGraph, repeats: int, *, compiled: bool) -> dict[str, Any]:
+    """Factorised, twins and bare products on one batch."""
     model = small_gmn([graph])
     models = graph.batch_shape[0]
+    taps = per_tap(graph)
     runs = {
         "factorised": step(model, lambda: model.trunk(unite(graph), model.input_scales)),
         "twin": step(model, lambda: trunk_twin(model.trunk, unite(graph), model.input_scales)),
+        "twin, one edge per tap": step(model, lambda: trunk_twin(model.trunk, unite(taps), model.input_scales)),
         "bare products": bare_products(model, graph),
     }
+    if compiled:
+        fast = set_execution(copy.deepcopy(model), compiled=True)
+        runs["compiled"] = step(fast, lambda: fast.trunk(unite(graph), fast.input_scales))
     seconds = interleaved(runs, repeats=repeats)
     return {
         "networks": models,
         "edges of a network": graph.num_edges,
+        "edges of a network, one per tap": taps.num_edges,
         "parameters of the layers": sum(p.numel() for p in model.trunk.layers.parameters()),
         "ms_per_network": {name: 1000 * value / models for name, value in medians(seconds).items()},
         "twin over factorised": ratio(seconds, "twin", "factorised"),
+        "twin, one edge per tap, over factorised": ratio(seconds, "twin, one edge per tap", "factorised"),
         "factorised over bare products": ratio(seconds, "factorised", "bare products"),
-    }
+    } | ({"compiled over bare products": ratio(seconds, "compiled", "bare products")} if compiled else {})
 
 
 def mixed(models: int, repeats: int) -> dict[str, Any]:
@@ -131,14 +159,16 @@ def mixed(models: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def main(*, models: int, repeats: int) -> None:
+def main(*, models: int, repeats: int, compiled: bool) -> None:
     torch.set_num_threads(1)
     small_cnn = build({"factory": "small_cnn_zoo"})
     figures = {
         "channels": CHANNELS,
         "layers": LAYERS,
-        "inr 2-32-32-1": kernel(batch(inr(), torch.zeros(1, 2), models), repeats),
-        "small cnn (4,970 weights)": kernel(batch(small_cnn, torch.zeros(1, 1, 28, 28), models), repeats),
+        "inr 2-32-32-1": kernel(batch(inr(), torch.zeros(1, 2), models), repeats, compiled=compiled),
+        "small cnn (4,970 weights)": kernel(
+            batch(small_cnn, torch.zeros(1, 1, 28, 28), models), repeats, compiled=compiled
+        ),
         "mixed batches": {str(size): mixed(size, repeats) for size in (1, 8)},
         "repeats": repeats,
     }
@@ -148,5 +178,7 @@ def main(*, models: int, repeats: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="two networks, a few repetitions")
-    smoke = parser.parse_args().smoke
-    main(models=2 if smoke else 32, repeats=2 if smoke else 15)
+    parser.add_argument("--compile", action="store_true", help="also through torch.compile, which takes a minute")
+    arguments = parser.parse_args()
+    smoke = arguments.smoke
+    main(models=2 if smoke else 32, repeats=2 if smoke else 15, compiled=arguments.compile)

@@ -52,7 +52,7 @@ def saved_numbers(model, graphs):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # inside torch's compiler
+@pytest.mark.filterwarnings("ignore")  # of torch's compiler about itself
 def test_compiled_layers_give_the_same_gradients_whatever_the_batch():
     graphs = [mlp(models=3), residual_cnn(2)]
     model = next(models(graphs))
