@@ -2,12 +2,14 @@
 
 import inspect
 import unittest
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import nn
 
 from weightspace.errors import ConfigurationError
+from weightspace.graph import ParameterGraph
 from weightspace.metanets import GMN, DeepSets, GMNEditor
 from weightspace.testing import MetanetTests
 
@@ -29,6 +31,80 @@ class TestDeepSets(MetanetTests):
 
     def metanet(self, networks):
         return DeepSets(2, channels=6)
+
+
+def sums_over_paths(graph):
+    """Sum over the paths of an MLP without biases of the products of squared weights, (B,)."""
+    models = graph.batch_shape.numel()
+    value = torch.ones(models, graph.num_nodes, dtype=graph.sites[0].x.dtype)
+    for block in graph.blocks:
+        source, target = block.edge_index
+        sent = value[:, source] * block.edge_attr.reshape(models, -1).square()
+        value = value.index_fill(1, target, 0).index_add(1, target, sent)
+    return value[:, graph.blocks[-1].edge_index[1].unique()].sum(1)
+
+
+class Paths(nn.Module):
+    """Does not change when a neuron's weights are scaled and those behind it divided."""
+
+    def __init__(self):
+        super().__init__()
+        self.power = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, graphs):
+        graphs = [graphs] if isinstance(graphs, ParameterGraph) else graphs
+        return torch.cat([sums_over_paths(graph) for graph in graphs])[:, None] ** self.power
+
+
+class PathsEditor(Paths):
+    """Multiplies every weight by a number of the network."""
+
+    def forward(self, graphs):
+        if not isinstance(graphs, ParameterGraph):
+            return [self(graph) for graph in graphs]
+        factor = 1 + super().forward(graphs).view(*graphs.batch_shape, 1, 1)
+        return graphs.replace(
+            x=[site.x * factor for site in graphs.sites],
+            edge_attr=[block.edge_attr * factor for block in graphs.blocks],
+        )
+
+
+def without_biases(*widths, function=nn.ReLU):
+    layers = [nn.Linear(a, b, bias=False) for a, b in pairwise(widths)]
+    return nn.Sequential(*[each for layer in layers for each in (layer, function())][:-1]), (torch.zeros(2, widths[0]),)
+
+
+class TestPaths(MetanetTests):
+    """Scales of ReLU and linear networks, and signs of linear ones."""
+
+    symmetries = frozenset({"permutation", "scale", "sign"})
+    blind_to = frozenset({"positions"})
+
+    def metanet(self, networks):
+        return Paths()
+
+    def architectures(self):
+        return {"relu": without_biases(2, 4, 4, 3), "linear": without_biases(3, 5, 2, function=nn.Identity)}
+
+
+class TestPathsEditor(TestPaths):
+    edits = True
+    blind_to = frozenset({"positions", "wiring"})
+
+    def metanet(self, networks):
+        return PathsEditor()
+
+
+@pytest.mark.parametrize("symmetry", ["scale", "sign"])
+def test_a_metanet_without_the_wanted_symmetry_fails(symmetry):
+    class Subject(TestPaths):
+        symmetries = frozenset({"permutation", symmetry})
+
+        def metanet(self, networks):
+            return GMN(1, channels=4, layers=2)
+
+    with pytest.raises(AssertionError, match="of networks that were scaled by a random scaling is off by"):
+        Subject().test_scaled_neurons()
 
 
 class LineOnly(MetanetTests):

@@ -157,7 +157,7 @@ def assert_zeros_are_weights(subject: Subject) -> None:
     sizes = torch.tensor([*LARGE, *SMALL, 0.0], dtype=torch.float64)
     for example in subject.examples:
         before = example.random(1)[0]
-        pieces = [piece for piece in graph_pieces(example) if piece.site < 0]
+        pieces = [piece for piece in graph_pieces(example) if piece.edges]
         rows = before.repeat(len(pieces), len(sizes), 1)
         for changed, piece in zip(rows, pieces, strict=True):
             order = torch.randperm(len(piece.address), generator=torch.Generator().manual_seed(0))

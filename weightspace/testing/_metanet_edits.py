@@ -15,8 +15,7 @@ def assert_form_kept(subject: Subject) -> None:
         entries = example.random(2)
         for graph in (example.graph(entries[0]), example.graphs(entries)):
             with torch.no_grad():
-                edited = subject.metanet(graph)
-            subject.numbers(edited, example, entries if graph.batch_shape else entries[:1])
+                edited = subject.edited(subject.metanet(graph), example)
             for what, found, wanted in _form(edited, graph):
                 assert found == wanted, f"{example.name}: {what} of the edited graph: found {found}, wanted {wanted}"
             for what, mine, own in _tensors(edited, graph):

@@ -107,10 +107,7 @@ class Subject:
         """
         models = len(entries)
         if self.edits:
-            assert isinstance(result, ParameterGraph), (
-                f"{example.name}: the metanet returns a {type(result).__name__}, wanted a ParameterGraph (edits = True)"
-            )
-            edited = example.space.to_state_dict(result, tied="mean")
+            edited = example.space.to_state_dict(self.edited(result, example), tied="mean")
             edited = edited if result.batch_shape else {key: value[None] for key, value in edited.items()}
             return example.entries(edited) - entries
         assert isinstance(result, Tensor) and result.dim() > 0 and len(result) == models, (
@@ -118,6 +115,17 @@ class Subject:
             "for each (or a graph, with edits = True)"
         )
         return result.flatten(1)
+
+    def edited(self, result: Any, example: Example) -> ParameterGraph:
+        """The graph that a metanet returns.
+
+        Raises:
+            AssertionError: it returns something else.
+        """
+        assert isinstance(result, ParameterGraph), (
+            f"{example.name}: the metanet returns a {type(result).__name__}, wanted a ParameterGraph (edits = True)"
+        )
+        return result
 
 
 def make_subject(

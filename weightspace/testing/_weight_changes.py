@@ -26,7 +26,8 @@ class Piece:
     Args:
         name: the parameter, and which of its pieces.
         role: of the parameter.
-        site: number of the site, -1 for edges.
+        site: number of the site, for edges of the one that they run to.
+        edges: whether they lie on edges.
         address: of the entries.
 
     Shapes:
@@ -36,6 +37,7 @@ class Piece:
     name: str
     role: str
     site: int
+    edges: bool
     address: Tensor
 
 
@@ -54,14 +56,17 @@ class Change:
 def graph_pieces(example: Example) -> list[Piece]:
     """Every piece of a network's parameters, tied ones once."""
     graph = example.graph(example.random(1)[0])
+    site_of = torch.arange(len(graph.sites)).repeat_interleave(torch.tensor([s.num_nodes for s in graph.sites]))
     found = [
-        Piece(f"{_parameter(example.space, site.address[0, j])} ({role})", role, i, site.address[:, j : j + 1])
+        Piece(f"{_parameter(example.space, site.address[0, j])} ({role})", role, i, False, site.address[:, j : j + 1])
         for i, site in enumerate(graph.sites)
         for j, role in enumerate(site.roles)
         if site.num_nodes
     ]
     found += [
-        Piece(f"{block.name} ({block.role})", block.role, -1, block.address) for block in graph.blocks if block.role
+        Piece(f"{block.name} ({block.role})", block.role, int(site_of[block.edge_index[1, 0]]), True, block.address)
+        for block in graph.blocks
+        if block.role and block.num_edges
     ]
     seen: set[int] = set()
     result = []
@@ -73,10 +78,23 @@ def graph_pieces(example: Example) -> list[Piece]:
 
 
 def exchanged_pieces(example: Example) -> Iterator[Change]:
-    """Two pieces of one size and role exchanged (queries and values), and two roles at one site (a norm's)."""
-    for a, b in combinations(graph_pieces(example), 2):
-        alike = a.role == b.role and (a.site < 0) == (b.site < 0)
-        if a.address.shape == b.address.shape and (alike or a.site == b.site >= 0):
+    """Two maps of one form exchanged (queries and values, with their biases), two pieces of one size and role, and two
+    roles at one site (a norm's).
+    """
+    units: dict[int, list[Piece]] = {}
+    listed = graph_pieces(example)
+    for piece in listed:
+        units.setdefault(piece.site, []).append(piece)
+    for one, other in combinations(units.values(), 2):
+        if len(one) > 1 and _form(one) == _form(other):
+            order = torch.arange(_entries(example.space))
+            for a, b in zip(one, other, strict=True):
+                order[a.address], order[b.address] = b.address, a.address
+            names = [" and ".join(piece.name for piece in unit) for unit in (one, other)]
+            yield Change(f"exchanging {names[0]} with {names[1]}", order)
+    for a, b in combinations(listed, 2):
+        alike = a.edges == b.edges and (a.role == b.role or a.site == b.site)
+        if alike and a.address.shape == b.address.shape:
             order = torch.arange(_entries(example.space))
             order[a.address], order[b.address] = b.address, a.address
             yield Change(f"exchanging {a.name} and {b.name}", order)
@@ -135,6 +153,10 @@ def neurons_of_one_parameter(example: Example) -> Iterator[Change]:
                 alone = torch.arange(len(order))
                 alone[first:last] = order[first:last]
                 yield Change(f"shifting the neurons of {group.name} in {name} alone", alone)
+
+
+def _form(unit: list[Piece]) -> list[object]:
+    return [(piece.role, piece.edges, piece.address.shape) for piece in unit]
 
 
 def _two_places(atoms: tuple[str, ...], at: dict[str, int], moved: str) -> Ends:
