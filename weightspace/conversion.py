@@ -299,10 +299,12 @@ class GraphLayout:
         return values.index_select(-1, order.to(values.device))
 
     def _scatter(self, values: Tensor, address: Tensor, tied: str) -> Tensor:
-        flat = values.new_zeros((*values.shape[:-1], self.entries))
         if tied == "mean" and self._repeated:
+            flat = values.new_zeros((*values.shape[:-1], self.entries))
             return flat.index_add(-1, address, values) / torch.bincount(address, minlength=self.entries)
-        flat = flat.index_copy(-1, address, values)
+        one_of = torch.empty(self.entries, dtype=torch.long, device=address.device)
+        one_of[address] = torch.arange(len(address), device=address.device)
+        flat = values.index_select(-1, one_of)  # a copy through `address` would give every repeat the whole gradient
         if self._repeated and not torch.equal(flat.index_select(-1, address), values):
             where = (flat.index_select(-1, address) != values).reshape(-1, len(address)).any(0)
             names = sorted({self._name_of(int(a)) for a in address[where]})

@@ -165,6 +165,21 @@ def test_entries_on_several_edges_agree_or_are_averaged():
         space.to_state_dict(graph, tied="sum")
 
 
+def test_there_and_back_is_the_identity_for_gradients_too():
+    for make in (architectures.tied, architectures.mlp):
+        module, inputs, _ = make()
+        space = ws.trace(module, *inputs)
+        state = {k: v.detach().double().requires_grad_(v.is_floating_point()) for k, v in module.state_dict().items()}
+        state |= {key: state[name] for key, name in space.tied.items()}
+        for tied in ("check", "mean"):
+            back = space.to_state_dict(space.to_graph(state), tied=tied)
+            names = list(space.parameters)
+            weights = [torch.randn_like(state[name]) for name in names]
+            total = sum((back[name] * weight).sum() for name, weight in zip(names, weights, strict=True))
+            for found, wanted in zip(torch.autograd.grad(total, [state[n] for n in names]), weights, strict=True):
+                torch.testing.assert_close(found, wanted)
+
+
 def test_a_zero_weight_is_still_an_edge(small):
     space, net = small
     graph = space.to_graph({key: torch.zeros_like(value) for key, value in net.state_dict().items()})

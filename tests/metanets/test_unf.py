@@ -13,7 +13,7 @@ from weightspace.errors import WeightspaceError
 from weightspace.metanets import UNF, TracedNetwork, UNFEditor, equivariant_dimension, fit_input_scales
 from weightspace.metanets._entry_layers import EntryLinear, LinkPlan
 from weightspace.metanets._entry_links import entry_pieces
-from weightspace.testing import full_state
+from weightspace.testing import MetanetTests, full_state
 
 
 class Residual(nn.Module):
@@ -239,3 +239,15 @@ def test_it_learns_what_networks_do_on_a_traced_resnet_and_on_a_transformer(make
         optimiser.step()
     with torch.no_grad():
         assert float((model(graph)[120:] - target[120:]).square().mean()) < 0.5 * float(target[120:].square().mean())
+
+
+class TestUNF(MetanetTests):
+    def metanet(self, networks):
+        return UNF(2, channels=4, layers=3, spaces=[network.space for network in networks])
+
+
+class TestUNFEditor(MetanetTests):
+    edits = True
+
+    def metanet(self, networks):
+        return UNFEditor(channels=4, layers=2, max_fixed=1, spaces=[network.space for network in networks])

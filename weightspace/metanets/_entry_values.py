@@ -68,8 +68,9 @@ def _rows(graph: ParameterGraph, scales: InputScales, count: int, dtype: torch.d
     parts = [(part, _values(part)) for part in everything if part.address.numel()]
     values = [(value / scales.divisors(graph, part)).to(dtype).reshape(models, -1) for part, value in parts]
     address = torch.cat([part.address.flatten() for part, _ in parts])
-    rows = torch.cat(values, dim=1)
-    return rows.new_zeros(models, count).index_copy(1, address, rows)
+    one_of = torch.empty(count, dtype=torch.long, device=address.device)
+    one_of[address] = torch.arange(len(address), device=address.device)  # tied entries stand in several places
+    return torch.cat(values, dim=1).index_select(1, one_of)
 
 
 def edited_graphs(
