@@ -126,7 +126,8 @@ class EntryLinear(nn.Module):
         plan = self.plan
         result: list[Tensor | None] = [None] * len(plan.pieces)
         for kind, matrix in zip(plan.reads, self.matrices, strict=True):
-            joined = torch.cat([self.reader(link, features[link.piece]) for link in plan.reads[kind]], dim=-1)
+            found = [self.reader(link, features[link.piece]) for link in plan.reads[kind]]
+            joined = torch.cat(found, dim=-1) if len(found) > 1 else found[0]
             product = matrix(joined)  # (B, blocks ..., sum K C)
             for link, part in zip(plan.writes[kind], product.split(self._widths[kind], dim=-1), strict=True):
                 result[link.piece] = self._write(link, part, result[link.piece])
