@@ -2,8 +2,10 @@
 
 from weightspace.tasks._architectures import FactoryRule, traced_networks
 from weightspace.tasks._attributes import AttributePrediction, predicted_accuracy
+from weightspace.tasks._augmentation import Augmentation
 from weightspace.tasks._command import run_lightning
 from weightspace.tasks._data import AbstractNetworkData, GraphBatch, ZooData
+from weightspace.tasks._embedding import NetworkEmbedding
 from weightspace.tasks._folder import (
     checkpoints_in,
     last_checkpoint,
@@ -18,6 +20,7 @@ from weightspace.tasks._folder import (
 from weightspace.tasks._optimisation import Optimisation
 from weightspace.tasks._predict import predict_network
 from weightspace.tasks._results import family_of, results_of, versions
+from weightspace.tasks._retrieval import Embeddings, Neighbours, nearest
 from weightspace.tasks._splits import Split, SplitRule, split_by_run, split_zoo
 from weightspace.tasks._targets import FittedTarget, Target
 from weightspace.tasks._task import AbstractMetanetTask, Monitor
@@ -26,10 +29,14 @@ __all__ = [
     "AbstractMetanetTask",
     "AbstractNetworkData",
     "AttributePrediction",
+    "Augmentation",
+    "Embeddings",
     "FactoryRule",
     "FittedTarget",
     "GraphBatch",
     "Monitor",
+    "Neighbours",
+    "NetworkEmbedding",
     "Optimisation",
     "Split",
     "SplitRule",
@@ -40,6 +47,7 @@ __all__ = [
     "last_checkpoint",
     "load_into",
     "logger_in",
+    "nearest",
     "predict_network",
     "predicted_accuracy",
     "read_training_checkpoint",

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from weightspace.errors import ConfigurationError
 from weightspace.graph import ParameterGraph
-from weightspace.measures import METRICS, accuracy, bootstrap, bootstrap_accuracy
+from weightspace.measures import METRICS, Estimate, accuracy, bootstrap, bootstrap_accuracy
+from weightspace.tasks._augmentation import Augmentation, Augmenter
 from weightspace.tasks._data import AbstractNetworkData, GraphBatch
 from weightspace.tasks._optimisation import Optimisation
 from weightspace.tasks._targets import FittedTarget, Target, fit_target
@@ -38,10 +39,18 @@ class AttributePrediction(AbstractMetanetTask):
         metanet: takes a sequence of `ParameterGraph`s and returns (B, outputs): one per number, and one per class of
             each target that is a class, in the order of the targets.
         optimisation: AdamW and its schedule.
+        augmentation: of the training networks; none by default.
     """
 
-    def __init__(self, metanet: nn.Module, optimisation: Optimisation | None = None):
+    def __init__(
+        self,
+        metanet: nn.Module,
+        optimisation: Optimisation | None = None,
+        *,
+        augmentation: Augmentation | None = None,
+    ):
         super().__init__(metanet, optimisation)
+        self.augmenter = Augmenter(Augmentation() if augmentation is None else augmentation, self._network)
         self.targets: tuple[FittedTarget, ...] = ()
         self._places: dict[str, Tensor] = {}  # of the data's classes among ours
 
@@ -74,7 +83,7 @@ class AttributePrediction(AbstractMetanetTask):
 
     def loss(self, batch: GraphBatch) -> Tensor:
         """Mean over targets of their losses."""
-        outputs = self._outputs(batch.graphs)
+        outputs = self._outputs(self.augmenter(batch.graphs, self.global_step))
         losses = [target.loss(outputs[target.name], self._true(batch, target)) for target in self.targets]
         return torch.stack(losses).mean()
 
@@ -183,11 +192,12 @@ def _metrics(target: FittedTarget, output: Tensor, true: Tensor) -> dict[str, fl
 def _intervals(target: FittedTarget, output: Tensor, true: Tensor) -> dict[str, tuple[float, float, float]]:
     prediction = target.prediction(output)
     if target.kind == "class":
-        return {"accuracy": _three(bootstrap_accuracy(prediction, true))}
+        return {"accuracy": three(bootstrap_accuracy(prediction, true))}
     sides = target.scale(prediction), target.scale(true)
-    return {name: _three(bootstrap(name, *sides)) for name in METRICS}
+    return {name: three(bootstrap(name, *sides)) for name in METRICS}
 
 
-def _three(estimate: Any) -> tuple[float, float, float]:
+def three(estimate: Estimate) -> tuple[float, float, float]:
+    """Value and ends of an estimate."""
     value, low, high = astuple(estimate)
     return value, low, high
