@@ -1,0 +1,111 @@
+"""What is predicted for the networks of a zoo, as a training problem: their accuracy, or the class of their image."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from experiments._budgeted_training import Problem
+from experiments._stacked_networks import StackedNetworks
+from weightspace.graph import ParameterGraph
+from weightspace.measures import METRICS, accuracy, kendall_tau
+from weightspace.metanets import MeanBaseline, WeightStatistics, weight_statistics
+from weightspace.tasks import Split, split_by_run
+from weightspace.zoo import Zoo
+
+Augmentation = Callable[[ParameterGraph, torch.Generator], ParameterGraph]
+
+
+@dataclass(frozen=True)
+class ZooProblem:
+    """Networks, what is to be predicted of them, and their split.
+
+    Args:
+        networks: of the zoo.
+        target: accuracies, or classes as integers; (N,).
+        split: into train, validation and test.
+    """
+
+    networks: StackedNetworks
+    target: Tensor
+    split: Split
+
+    @property
+    def classes(self) -> bool:
+        """Whether classes are predicted."""
+        return not self.target.is_floating_point()
+
+    @property
+    def outputs(self) -> int:
+        """Of a metanet: the logit of an accuracy, or one logit per class."""
+        return int(self.target.max()) + 1 if self.classes else 1
+
+    def training(self) -> Problem:
+        """Cross-entropy; Kendall's tau or the accuracy on validation networks as score."""
+        return Problem(
+            train=self.split.train,
+            validation=self.split.validation,
+            outputs=self.run,
+            loss=self.loss,
+            score=self.score,
+        )
+
+    def run(self, metanet: nn.Module, index: Tensor) -> Tensor:
+        """Outputs for networks at these positions, in their order."""
+        graphs, rows = self.networks.take(index)
+        return metanet(graphs)[rows]
+
+    def loss(self, outputs: Tensor, index: Tensor) -> Tensor:
+        """Cross-entropy with the true accuracies or classes."""
+        if self.classes:
+            return F.cross_entropy(outputs, self.target[index])
+        return F.binary_cross_entropy_with_logits(outputs[:, 0], self.target[index])
+
+    def score(self, outputs: Tensor, index: Tensor) -> float:
+        """By which weights are chosen."""
+        measure = accuracy if self.classes else kendall_tau
+        return measure(self.read(outputs), self.target[index])
+
+    def read(self, outputs: Tensor) -> Tensor:
+        """Predicted accuracies, or classes."""
+        return outputs.argmax(1) if self.classes else outputs[:, 0].sigmoid()
+
+    def scores(self, prediction: Tensor, index: Tensor) -> dict[str, float]:
+        """All metrics of predictions."""
+        target = self.target[index]
+        measures = {"accuracy": accuracy} if self.classes else METRICS
+        return {name: measure(prediction, target) for name, measure in measures.items()}
+
+    def baseline(self, name: str, seed: int) -> Tensor:
+        """Predictions of a baseline for the test networks: "mean", or "statistics" (with gradient boosting)."""
+        if name == "mean":
+            wanted = self.target[self.split.train]
+            value = wanted.mode().values if self.classes else MeanBaseline().fit([], wanted).mean
+            return torch.full((len(self.split.test),), float(value))
+        train, train_rows = self.networks.take(self.split.train)
+        test, test_rows = self.networks.take(self.split.test)
+        target = self.target[self.split.train][train_rows.argsort()]  # in the order of the graphs
+        if self.classes:
+            return _boosted_classes(train, target, test, seed)[test_rows]
+        return WeightStatistics(seed=seed).fit(train, target).predict(test)[test_rows]
+
+
+def _boosted_classes(train: list[ParameterGraph], target: Tensor, test: list[ParameterGraph], seed: int) -> Tensor:
+    """Classes by gradient boosting on the same statistics."""
+    columns = weight_statistics(train)
+    model = HistGradientBoostingClassifier(max_iter=200, learning_rate=0.05, random_state=seed)
+    model.fit(np.stack(list(columns.values()), 1), target.numpy())
+    tested = weight_statistics(test)
+    return torch.from_numpy(model.predict(np.stack([tested[name] for name in columns], 1)))
+
+
+def accuracy_problem(zoo: Zoo) -> ZooProblem:
+    """Test accuracies of the classifiers of a zoo; 70 % of the runs to train on, 10 % to choose by, 20 % to test."""
+    rows: list[dict[str, Any]] = zoo.attributes
+    target = torch.tensor([float(row["test_accuracy"]) for row in rows])
+    return ZooProblem(StackedNetworks.of_zoo(zoo), target, split_by_run([row["run"] for row in rows]))

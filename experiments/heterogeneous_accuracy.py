@@ -1,0 +1,40 @@
+"""Accuracy prediction on 1,500 CNNs that vary in depth, width, kernels, normalisation, skips and head, on MNIST.
+
+The zoo:  weightspace zoo train ZOO --data mnist --networks 1500 --families varied_cnn --members 10
+              --activations relu tanh gelu --steps 20 40 80 160 320 480           (needs WEIGHTSPACE_DATA)
+Run:      python -m experiments.heterogeneous_accuracy --zoo ZOO
+          python -m experiments.heterogeneous_accuracy --smoke                    (in seconds)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments._metanet_presets import PRESETS
+from experiments._prediction_table import BASELINES, PredictionTable, run_command
+from experiments._table_runs import TableResult
+from experiments._zoo_problems import accuracy_problem
+from weightspace.zoo import Zoo, ZooConfig, train_zoo
+
+
+def tiny_zoo(folder: Path) -> Zoo:
+    """Some networks of three architectures on digits."""
+    train_zoo(ZooConfig(networks=24, members=8, families=("varied_cnn",), steps=(2, 6)), folder, progress=False)
+    return Zoo(folder)
+
+
+TABLE = PredictionTable(
+    name="heterogeneous_accuracy",
+    problem=accuracy_problem,
+    metric="kendall_tau",
+    models=(*BASELINES, *(name for name in PRESETS if name != "unf")),  # UNF learns each architecture by itself
+    seconds=150.0,
+    smoke=tiny_zoo,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> TableResult:
+    return run_command(TABLE, __doc__, argv)
+
+
+if __name__ == "__main__":
+    main()
