@@ -38,12 +38,12 @@ def test_an_unknown_architecture_and_wrong_arguments_are_named():
 def test_a_runner_is_kept_for_each_dtype_and_leaves_the_module_alone():
     attached, network = AttachedNetworks("Probing"), traced()
     attached.add([network])
-    cpu = torch.device("cpu")
-    runners = [attached.runner(network.signature, device=cpu, dtype=d) for d in (torch.float32, torch.float64)]
-    assert attached.runner(network.signature, device=cpu, dtype=torch.float32) is runners[0] is not runners[1]
+    like = [torch.zeros(0), torch.zeros(0, dtype=torch.float64)]
+    runners = [attached.runner(network.signature, like=tensor) for tensor in like]
+    assert attached.runner(network.signature, like=like[0]) is runners[0] is not runners[1]
     assert next(network.module.parameters()).dtype == torch.float32
     other = copy.deepcopy(attached)
-    assert len(other) == 1 and other.runner(network.signature, device=cpu, dtype=torch.float32) is not runners[0]
+    assert len(other) == 1 and other.runner(network.signature, like=like[0]) is not runners[0]
 
 
 def test_a_reader_is_told_by_its_method():

@@ -11,15 +11,32 @@ from torch import nn
 from weightspace import pretrained
 from weightspace.metanets._deep_sets import DeepSets
 from weightspace.metanets._entry_links import equivariant_dimension
+from weightspace.metanets._flattened_mlp import FlattenedMLP
 from weightspace.metanets._gmn import GMN, GMNEditor
 from weightspace.metanets._input_scales import InputScales, fit_input_scales
 from weightspace.metanets._networks import NetworkReader, TracedNetwork
+from weightspace.metanets._neural_graphs_gnn import NeuralGraphGNN, NeuralGraphGNNEditor
+from weightspace.metanets._neural_graphs_transformer import NeuralGraphTransformer, NeuralGraphTransformerEditor
+from weightspace.metanets._probegen import ProbeGen
+from weightspace.metanets._probes import input_shapes
 from weightspace.metanets._readout import set_execution
 from weightspace.metanets._statistics import MeanBaseline, WeightStatistics, weight_statistics
 from weightspace.metanets._unf import UNF, UNFEditor
 from weightspace.pretrained import save_pretrained
 
-METANETS: tuple[type[nn.Module], ...] = (GMN, GMNEditor, UNF, UNFEditor, DeepSets)
+METANETS: tuple[type[nn.Module], ...] = (
+    GMN,
+    GMNEditor,
+    UNF,
+    UNFEditor,
+    DeepSets,
+    NeuralGraphGNN,
+    NeuralGraphGNNEditor,
+    NeuralGraphTransformer,
+    NeuralGraphTransformerEditor,
+    ProbeGen,
+    FlattenedMLP,
+)
 """The metanets that `from_pretrained` knows."""
 
 
@@ -38,16 +55,23 @@ __all__ = [
     "METANETS",
     "UNF",
     "DeepSets",
+    "FlattenedMLP",
     "GMNEditor",
     "InputScales",
     "MeanBaseline",
     "NetworkReader",
+    "NeuralGraphGNN",
+    "NeuralGraphGNNEditor",
+    "NeuralGraphTransformer",
+    "NeuralGraphTransformerEditor",
+    "ProbeGen",
     "TracedNetwork",
     "UNFEditor",
     "WeightStatistics",
     "equivariant_dimension",
     "fit_input_scales",
     "from_pretrained",
+    "input_shapes",
     "save_pretrained",
     "set_execution",
     "weight_statistics",

@@ -6,13 +6,15 @@ called before training and after loading. What is attached is no parameter and n
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from weightspace.errors import WeightspaceError
+from weightspace.graph import ParameterGraph
 from weightspace.runner import Runner
 from weightspace.space import WeightSpace
 
@@ -68,7 +70,8 @@ class AttachedNetworks:
     def __init__(self, owner: str) -> None:
         self.owner = owner
         self._networks: dict[str, TracedNetwork] = {}
-        self._runners: dict[tuple[str, torch.device, torch.dtype], Runner] = {}
+        self._runners: dict[tuple[str, torch.device, torch.dtype, bool], Runner] = {}
+        self._topologies: dict[tuple[str, torch.device], ParameterGraph] = {}
 
     def add(self, networks: Mapping[str, TracedNetwork] | Iterable[TracedNetwork]) -> None:
         """Take more networks.
@@ -79,10 +82,11 @@ class AttachedNetworks:
         for key, network in listed(networks, owner=self.owner):
             self._networks[key] = network
             self._runners = {known: runner for known, runner in self._runners.items() if known[0] != key}
+            self._topologies = {known: graph for known, graph in self._topologies.items() if known[0] != key}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies make their own runners."""
-        return {**self.__dict__, "_runners": {}}
+        """Copies make their own runners and topologies."""
+        return {**self.__dict__, "_runners": {}, "_topologies": {}}
 
     def __iter__(self) -> Iterator[TracedNetwork]:
         return iter(self._networks.values())
@@ -104,14 +108,54 @@ class AttachedNetworks:
             )
         return self._networks[signature]
 
-    def runner(self, signature: str, *, device: torch.device, dtype: torch.dtype) -> Runner:
-        """Runs networks of an attached architecture; constants of its own are on the device, of the dtype."""
-        key = (signature, device, dtype)
+    def runner(self, signature: str, *, like: Tensor, example: Tensor | None = None) -> Runner:
+        """Runs networks of an attached architecture.
+
+        Args:
+            signature: of the architecture.
+            like: constants of the module follow its device and dtype.
+            example: an input for which activations are wanted. The module is exported for it at once, because it
+                cannot be exported inside `torch.vmap`.
+        """
+        key = (signature, like.device, like.dtype, example is not None)
         if key not in self._runners:
             network = self[signature]
-            module = copy.deepcopy(network.module).to(device=device, dtype=dtype)
+            module = copy.deepcopy(network.module).to(device=like.device, dtype=like.dtype)
             self._runners[key] = Runner(network.space, module)
+            if example is not None:
+                stacked = {name: value[None] for name, value in module.state_dict().items()}
+                with torch.no_grad(), batched(self.owner, signature):
+                    self._runners[key].activations(stacked, example.detach())
         return self._runners[key]
+
+    def topology(self, signature: str, device: torch.device) -> ParameterGraph:
+        """A graph of the architecture with nodes and edges in the order of its space, all values 0."""
+        key = (signature, device)
+        if key not in self._topologies:
+            network = self[signature]
+            zeros = {
+                name: torch.zeros_like(value, device=device) for name, value in network.module.state_dict().items()
+            }
+            self._topologies[key] = network.space.to_graph(zeros)
+        return self._topologies[key]
+
+
+@contextmanager
+def batched(owner: str, signature: str) -> Iterator[None]:
+    """Says which architecture it is where an operation cannot be run for many networks at once.
+
+    Raises:
+        WeightspaceError: `torch.vmap` has no batching rule.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "Batching rule not implemented" not in str(error):
+            raise
+        raise WeightspaceError(
+            f"{owner}: networks of architecture {signature[:12]} cannot be run at once: {str(error).splitlines()[0]} "
+            "Leave this architecture out, or take a metanet without probes"
+        ) from error
 
 
 def listed(

@@ -1,0 +1,282 @@
+"""Neural Graphs, the message-passing network: messages between neurons, modulated by the weights between them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import silu
+
+from weightspace.metanets._directions import Direction, both_directions, join_ends
+from weightspace.metanets._input_scales import InputScales
+from weightspace.metanets._message_passing import Adjacency
+from weightspace.metanets._networks import TracedNetwork
+from weightspace.metanets._neural_graphs import AbstractNeuralGraphTrunk, mean_of_outputs
+from weightspace.metanets._readout import AbstractEditor, AbstractPredictor
+from weightspace.metanets._union import Union
+
+
+class NeuralGraphLayer(nn.Module):
+    """One round: modulated messages both ways, their mean and spread, an update of the nodes, then of the edges.
+
+    Args:
+        channels: of nodes.
+        edge_channels: of edges.
+    """
+
+    def __init__(self, channels: int, edge_channels: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.message = nn.Linear(channels, 4 * channels)
+        self.film = nn.Linear(edge_channels, 2 * channels)
+        self.node_in = nn.Linear(9 * channels, channels)
+        self.node_out = nn.Linear(channels, channels)
+        self.ends = nn.Linear(channels, 2 * edge_channels)
+        self.edge_in = nn.Linear(edge_channels, edge_channels, bias=False)
+        self.edge_out = nn.Linear(edge_channels, edge_channels)
+
+    def forward(self, adjacency: Adjacency, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+        """New node and edge features, of the same shapes."""
+        here = self.norm(x)
+        sums = film_messages(adjacency, self.film(e), self.message(here))
+        gathered = [here]
+        for direction, total in zip(both_directions(adjacency), sums, strict=True):
+            gathered += _aggregates(total, direction.degree)
+        x = x + self.node_out(silu(self.node_in(torch.cat(gathered, dim=1))))
+        source, target = self.ends(x).chunk(2, dim=1)
+        hidden = silu(join_ends(adjacency, source, target) + self.edge_in(e))  # (E, C_e)
+        return x, e + self.edge_out(hidden)
+
+
+def film_messages(adjacency: Adjacency, film: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of the messages that each node receives along and against its edges, and of their squares.
+
+    A message is scale(e) * (received part of the receiver + sent part of the sender) + shift(e).
+
+    Args:
+        adjacency: sources, targets and their orders.
+        film: scale and shift of each edge.
+        parts: of each node, sent and received along the edges, sent and received against them.
+
+    Shapes:
+        film (E, 2 C); parts (N, 4 C); both results (N, 2 C), sums first.
+    """
+    device = film.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else film.dtype
+    with torch.autocast(device, enabled=False):
+        return _FilmMessages.apply(adjacency, film.to(dtype), parts.to(dtype))
+
+
+class _FilmMessages(torch.autograd.Function):
+    """Keeps `film` and the node parts; messages are made again in the backward pass."""
+
+    @staticmethod
+    def forward(adjacency: Adjacency, film: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+        along, against = both_directions(adjacency)
+        a, b, c, d = parts.chunk(4, dim=1)
+        return _received(along, film, a, b), _received(against, film, c, d)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.adjacency = inputs[0]
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
+        film, parts = ctx.saved_tensors
+        scale = film[:, : film.shape[1] // 2]
+        pieces = parts.chunk(4, dim=1)
+        grad_film = torch.zeros_like(film)
+        grad_scale, grad_shift = grad_film.chunk(2, dim=1)
+        grad_parts = []
+        for i, (direction, grad) in enumerate(zip(both_directions(ctx.adjacency), grads, strict=True)):
+            joined, message = _messages(direction, film, *pieces[2 * i : 2 * i + 2])
+            onward = grad.index_select(0, direction.receiver)  # (E, 2 C)
+            grad_message, grad_square = onward.chunk(2, dim=1)
+            grad_message.addcmul_(message, grad_square, value=2)
+            grad_shift += grad_message
+            grad_scale.addcmul_(grad_message, joined)
+            grad_joined = torch.mul(grad_message, scale, out=joined)
+            grad_parts += [direction.at_senders(grad_joined), direction.at_receivers(grad_joined)]
+        return None, grad_film, torch.cat(grad_parts, dim=1)
+
+
+def _messages(direction: Direction, film: Tensor, sent: Tensor, received: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum of the ends' parts, and the message; both (E, C)."""
+    scale, shift = film.chunk(2, dim=1)
+    joined = direction.join(sent, received)
+    return joined, torch.addcmul(shift, scale, joined)
+
+
+def _received(direction: Direction, film: Tensor, sent: Tensor, received: Tensor) -> Tensor:
+    message = torch.empty_like(film)
+    first, second = message.chunk(2, dim=1)
+    first.copy_(_messages(direction, film, sent, received)[1])
+    torch.square(first, out=second)
+    return direction.at_receivers(message)
+
+
+def _aggregates(sums: Tensor, degree: Tensor) -> list[Tensor]:
+    """Mean and standard deviation of the messages, plain and times log(1 + degree); (N, 2 C) -> four of (N, C)."""
+    mean, square = (sums / degree.clamp(min=1).to(sums.dtype)[:, None]).chunk(2, dim=1)
+    deviation = (square - mean.square()).clamp(min=1e-6).sqrt()
+    amplification = degree.to(sums.dtype).log1p()[:, None]
+    return [mean, deviation, mean * amplification, deviation * amplification]
+
+
+class NeuralGraphGNNTrunk(AbstractNeuralGraphTrunk):
+    """Encoders, probes and layers of `NeuralGraphGNN`.
+
+    Args:
+        channels: of nodes.
+        edge_channels: of edges.
+        layers: rounds of message passing.
+        owner: the metanet's class, for messages.
+        probes: shapes of the stacks of learned inputs.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        edge_channels: int,
+        *,
+        layers: int,
+        owner: str,
+        probes: Sequence[Sequence[int]],
+    ):
+        super().__init__(channels, edge_channels, owner=owner, probes=probes)
+        self.layers = nn.ModuleList(NeuralGraphLayer(channels, edge_channels) for _ in range(layers))
+
+    def forward(self, union: Union, scales: InputScales) -> tuple[Tensor, Tensor, Tensor]:
+        """Node (N, C), edge (E, C_e) and network (G, C) features."""
+        x, e = self.start(union, scales)
+        for layer in self.layers:
+            x, e = self.run(layer, union.adjacency, x, e)
+        return x, e, mean_of_outputs(union, x)
+
+
+class NeuralGraphGNN(AbstractPredictor):
+    """Neural Graphs with a message-passing network: one prediction per network, invariant under relabelling.
+
+    Source: Kofinas, Knyazev, Zhang, Chen, Burghouts, Gavves, Snoek and Zhang 2024, "Graph Neural Networks for Learning
+    Equivariant Representations of Neural Networks", arXiv 2403.12143, NG-GNN. With nodes v (biases) and edges e
+    (weights), a layer of principal neighbourhood aggregation (PNA, Corso et al. 2020, arXiv 2004.05718) with messages
+    that the edges modulate (FiLM) is
+
+        m_ij <- scale(e_ij) * phi_m(v_i, v_j) + shift(e_ij)
+        v_i  <- phi_v(v_i, [mean, std, ...]_j m_ij times [1, log(1 + degree)])
+        e_ij <- phi_e(v_i, e_ij, v_j)
+
+    What deviates: messages run along edges and against them, with phi_m of their own and one scale and shift (the paper
+    adds reverse edges); mean and standard deviation without minimum and maximum, whose backward pass is several times
+    slower on a CPU, and the log-degree without its training mean; updates are added to what was there, nodes behind a
+    LayerNorm; values enter as in the other metanets here (`NodeEncoder`, `EdgeEncoder`), without random Fourier
+    features, and layers have no embeddings of their own, because their number differs; the readout pools mean and
+    standard deviation over every site and block, beside the mean of the output neurons in place of their
+    concatenation. A weight that is zero is still an edge. Default sizes: 64 channels, 4 layers.
+
+    Args:
+        out_features: outputs per network.
+        channels: of nodes.
+        layers: rounds of message passing.
+        edge_channels: of edges, by default `channels`; they take most of the time.
+        probes: learned inputs that run through the networks: (16, 1, 2) is 16 of them for networks with example inputs
+            of shape (1, 2); see `input_shapes`. They need `attach`.
+        input_scales: what values are divided by, from `fit_input_scales`.
+
+    Shapes:
+        graphs of G networks in all -> (G, out_features), in the order graphs, then models.
+
+    Raises:
+        ConfigurationError: stacks of probes of different sizes.
+
+    Example:
+        >>> NeuralGraphGNN(1, channels=8, layers=2).config["layers"]
+        2
+    """
+
+    def __init__(
+        self,
+        out_features: int,
+        *,
+        channels: int = 64,
+        layers: int = 4,
+        edge_channels: int | None = None,
+        probes: Sequence[Sequence[int]] = (),
+        input_scales: InputScales | Mapping[str, Any] | None = None,
+    ):
+        probes = [list(shape) for shape in probes]
+        edge_channels = channels if edge_channels is None else edge_channels
+        super().__init__(
+            NeuralGraphGNNTrunk(channels, edge_channels, layers=layers, owner="NeuralGraphGNN", probes=probes),
+            out_features,
+            arguments={
+                "channels": channels,
+                "layers": layers,
+                "edge_channels": edge_channels,
+                "probes": probes,
+            },
+            input_scales=input_scales,
+        )
+
+    def attach(self, networks: Mapping[str, TracedNetwork] | Iterable[TracedNetwork]) -> None:
+        """Make architectures known that probes run through; see `NetworkReader`."""
+        cast(NeuralGraphGNNTrunk, self.trunk).attach(networks)
+
+
+class NeuralGraphGNNEditor(AbstractEditor):
+    """`NeuralGraphGNN` that edits: the same networks with a number of its own added to every entry.
+
+    Kofinas et al. 2024 (arXiv 2403.12143), editing of implicit neural representations, with the readout of
+    `GMNEditor`: value + gain * scale * (features . row of the entry's role and tap). Equivariant under relabelling,
+    biases included.
+
+    Args:
+        channels: of nodes.
+        layers: rounds of message passing.
+        edge_channels: of edges, by default `channels`.
+        probes: learned inputs that run through the networks: (16, 1, 2) is 16 of them for networks with example inputs
+            of shape (1, 2); see `input_shapes`. They need `attach`.
+        input_scales: what values are divided by, from `fit_input_scales`.
+        gain: initial size of an edit, in units of the input scale.
+        edit_buffers: whether running statistics are edited, too.
+
+    Raises:
+        ConfigurationError: stacks of probes of different sizes.
+
+    Example:
+        >>> NeuralGraphGNNEditor(channels=8, layers=2).config["gain"]
+        0.1
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: int = 64,
+        layers: int = 4,
+        edge_channels: int | None = None,
+        probes: Sequence[Sequence[int]] = (),
+        input_scales: InputScales | Mapping[str, Any] | None = None,
+        gain: float = 0.1,
+        edit_buffers: bool = False,
+    ):
+        probes = [list(shape) for shape in probes]
+        edge_channels = channels if edge_channels is None else edge_channels
+        super().__init__(
+            NeuralGraphGNNTrunk(channels, edge_channels, layers=layers, owner="NeuralGraphGNNEditor", probes=probes),
+            gain=gain,
+            edit_buffers=edit_buffers,
+            arguments={
+                "channels": channels,
+                "layers": layers,
+                "edge_channels": edge_channels,
+                "probes": probes,
+            },
+            input_scales=input_scales,
+        )
+
+    def attach(self, networks: Mapping[str, TracedNetwork] | Iterable[TracedNetwork]) -> None:
+        """Make architectures known that probes run through; see `NetworkReader`."""
+        cast(NeuralGraphGNNTrunk, self.trunk).attach(networks)
