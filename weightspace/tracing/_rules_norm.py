@@ -33,10 +33,13 @@ _CHANNEL_ROLES = (
 )
 
 
-@rule("aten.layer_norm.default")
+@rule("aten.layer_norm.default", "aten.rms_norm.default")
 def layer_norm(call: Call) -> list[Axis] | None:
-    """Normalises over the last dimensions, symmetric in their elements; the affine map follows their axes."""
-    x, named = call["input"], [(call["weight"], "norm_weight"), (call["bias"], "norm_bias")]
+    """Normalises over the last dimensions, symmetric in their elements; the affine map follows their axes.
+
+    RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467) divides by the root of the mean square, and has no bias.
+    """
+    x, named = call["input"], [(call["weight"], "norm_weight"), (call.get("bias"), "norm_bias")]
     if not call.parameters_are(*(value for value, _ in named)):
         return None
     first = len(x.axes) - len(call["normalized_shape"])
@@ -50,26 +53,8 @@ def layer_norm(call: Call) -> list[Axis] | None:
     labels = ("target", *["tap"] * (len(dims) - 1))
     uses = tuple(Use(value, role, labels) for value, role in named if value is not None)
     shared = {"inputs": (x,), "edge_type": "norm", "dim": first, "scope": (dims, UNIT)}
-    return call.site("layer_norm", axes=x.axes, attributes={"eps": call["eps"]}, uses=uses, **shared)
-
-
-@rule("aten.rms_norm.default")
-def rms_norm(call: Call) -> list[Axis] | None:
-    """Divides by the root of the mean square over the last dimensions (Zhang and Sennrich 2019)."""
-    x, weight = call["input"], call["weight"]
-    if not call.parameters_are(weight):
-        return None
-    first = len(x.axes) - len(call["normalized_shape"])
-    for mine, theirs in zip(weight.axes if weight else (), x.axes[first:], strict=False):
-        call.unify(mine, theirs)
-    dims = tuple(range(first, len(x.axes)))
-    call.solver.mark_neurons(x.axes[first])
-    for axis in x.axes[:first]:
-        call.solver.keep_apart(axis, x.axes[first:])
-    labels = ("target", *["tap"] * (len(dims) - 1))
-    uses = (Use(weight, "norm_weight", labels),) if weight else ()
-    shared = {"inputs": (x,), "edge_type": "norm", "dim": first, "scope": (dims, UNIT)}
-    return call.site("rms_norm", axes=x.axes, attributes={"eps": call["eps"]}, uses=uses, **shared)
+    op = "layer_norm" if call.target.startswith("aten.layer_norm") else "rms_norm"
+    return call.site(op, axes=x.axes, attributes={"eps": call["eps"]}, uses=uses, **shared)
 
 
 @rule("aten.group_norm.default")
