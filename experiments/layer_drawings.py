@@ -96,7 +96,11 @@ def head(channels: int, outputs: int = 2) -> tuple[nn.Module, ...]:
 
 def families() -> dict[str, Family]:
     """A tiny network of each layer family, and example inputs."""
-    number, norm = torch.tensor([0, 1, 2]), nn.utils.parametrizations.weight_norm
+    return layers_in_a_row() | layers_that_join()
+
+
+def layers_in_a_row() -> dict[str, Family]:
+    """Linear maps, convolutions and norms, one after the other."""
     return {
         "linear": (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), rows(3)),
         "convolution": (nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), *head(4)), image(2)),
@@ -106,6 +110,13 @@ def families() -> dict[str, Family]:
         "layer_norm": (nn.Sequential(nn.Linear(2, 4), nn.LayerNorm(4), nn.Linear(4, 2)), rows(2)),
         "group_norm": (nn.Sequential(nn.Conv2d(2, 4, 1), nn.GroupNorm(2, 4), nn.ReLU(), *head(4)), image(2)),
         "rms_norm": (nn.Sequential(nn.Linear(2, 4), nn.RMSNorm(4), nn.Linear(4, 2)), rows(2)),
+    }  # fmt: skip
+
+
+def layers_that_join() -> dict[str, Family]:
+    """Networks that combine activations, share weights or compute them."""
+    number, norm = torch.tensor([0, 1, 2]), nn.utils.parametrizations.weight_norm
+    return {
         "residual": (
             Of(
                 lambda m, x: m.last((h := m.first(x)) + m.inner(h).relu()),

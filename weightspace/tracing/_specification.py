@@ -65,12 +65,7 @@ def specify(
     parsed = {name: _axes_of(name, shape, axes[name], specs) for name, shape in state.items()}
     _check_given(fixed, sizes or {}, {name for dims in parsed.values() for axis in dims for name in atoms_of(axis)})
     known = _sizes(state, parsed, {name: spec.size for name, spec in specs.items()} | dict(sizes or {}))
-    bases = _bases(parsed.values(), known.keys() - specs.keys())
-    for name, size in known.items():
-        if name in fixed:
-            specs[name] = AtomSpec(size, FIXED, reason=REASON, label=name)
-        elif name not in specs:
-            specs[name] = AtomSpec(size, over=bases.get(name, ()))
+    specs |= _named_atoms(known, fixed, _bases(parsed.values(), known.keys() - specs.keys()), specs)
     made = {
         name: ParameterSpec(shape, parsed[name], (roles or {}).get(name) or _role(name, shape, parsed[name], specs))
         for name, shape in state.items()
@@ -252,6 +247,18 @@ def _check_given(fixed: Collection[str], sizes: Mapping[str, int], used: Collect
 
 
 # --- fibres
+
+
+def _named_atoms(
+    sizes: Mapping[str, int],
+    fixed: Collection[str],
+    bases: Mapping[str, tuple[str, ...]],
+    numbers: Mapping[str, AtomSpec],
+) -> dict[str, AtomSpec]:
+    """What is known of each name; whole numbers and unnamed dimensions have their atoms already."""
+    atoms = {name: AtomSpec(size, FIXED, reason=REASON, label=name) for name, size in sizes.items() if name in fixed}
+    rest = {name: size for name, size in sizes.items() if name not in numbers and name not in fixed}
+    return atoms | {name: AtomSpec(size, over=bases.get(name, ())) for name, size in rest.items()}
 
 
 def _bases(parameters: Collection[Sequence[Axis]], names: Collection[str]) -> dict[str, tuple[str, ...]]:
