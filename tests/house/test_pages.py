@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from weightspace.cli import LIGHTNING_COMMANDS, _parser
+from weightspace.cli import LIGHTNING_COMMANDS, _parser, _with_long_names
 
 from ._source import ROOT
 
@@ -53,13 +53,34 @@ def test_the_readme_shows_an_example_of_at_most_15_lines():
     assert codes and all(len(code.splitlines()) <= 15 for code in codes)
 
 
+def commands(text: str) -> list[str]:
+    """Lines of a page's bash blocks that start `weightspace`."""
+    lines = [line for language, code in blocks(text) if language == "bash" for line in code.splitlines()]
+    return [line for line in lines if shlex.split(line, comments=True)[:1] == ["weightspace"]]
+
+
+def refused(line: str) -> bool:
+    """Whether the command line does not know a command, or one option (those of Lightning are not looked at)."""
+    words = shlex.split(line, comments=True)[1:]
+    if words[:1] and words[0] in LIGHTNING_COMMANDS[:3]:
+        return False
+    try:
+        _parser().parse_args(_with_long_names(words))
+    except SystemExit as stop:
+        return stop.code != 0
+    return False
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_commands_exist(page: Path):
-    for language, code in blocks(page.read_text()):
-        for line in code.splitlines() if language == "bash" else []:
-            words = shlex.split(line, comments=True)
-            if words[:1] == ["weightspace"] and words[1] not in LIGHTNING_COMMANDS[:3]:
-                _parser().parse_args(words[1:])
+    assert [line for line in commands(page.read_text()) if refused(line)] == []
+
+
+def test_a_wrong_command_is_noticed():
+    assert commands("```bash\nweightspace demo  # minutes\nmake demo\n```\n") == ["weightspace demo  # minutes"]
+    assert sum(len(commands(page.read_text())) for page in PAGES) > 10
+    assert refused("weightspace demoo") and refused("weightspace demo --ot x") and refused("weightspace")
+    assert not refused("weightspace demo --out x") and not refused("weightspace --help")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

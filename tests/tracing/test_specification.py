@@ -340,7 +340,10 @@ def test_frozen_axes_are_told():
             return self.b(torch.cumsum(self.a(x), -1))
 
     with pytest.warns(PermutationSpecWarning, match=r"'frozen a\.weight:0': it is fixed by aten\.cumsum"):
-        ws.trace(Net(), torch.zeros(1, 3)).to_permutation_spec()
+        spec = ws.trace(Net(), torch.zeros(1, 3)).to_permutation_spec()
+    assert spec.perm_to_axes == {}
+    assert set(spec.axes_to_perm) == {"a.weight", "a.bias", "b.weight", "b.bias"}
+    assert all(set(axes) == {None} for axes in spec.axes_to_perm.values())
 
 
 def test_other_symmetries_are_told():
