@@ -60,6 +60,7 @@ def run_demo(
         symmetry = stages.run("symmetry", "move every test network by a random symmetry", demo.check_symmetry)
 
         def report() -> dict[str, Any]:
+            """Results, pictures and the page."""
             lines = {"zoo": zoo["line"], "graphs": graphs["line"], "graph": demo.draw()}
             methods = metanet["methods"] | baselines["methods"]
             results = _results(demo, methods, metanet["learning_curve"], symmetry["rows"], lines)

@@ -127,6 +127,7 @@ def _runner(
     from weightspace.runner import evaluation_call
 
     def prepared(kind: torch.dtype) -> Callable[[Mapping[str, Tensor]], list[Tensor]]:
+        """A run of the module on random inputs of a dtype."""
         args, kwargs = torch.utils._pytree.tree_map(
             lambda x: _random_like(x, kind, generator), (tuple(inputs), options)
         )

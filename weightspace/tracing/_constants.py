@@ -71,6 +71,7 @@ def fold(node: torch.fx.Node, of_node: Mapping[torch.fx.Node, Any]) -> Any:
     cpu = torch.device("cpu")
 
     def value_of(other: torch.fx.Node) -> Any:
+        """The constant that a node stands for."""
         found = of_node.get(other)
         if isinstance(found, (list, tuple)):
             return [part.content for part in found]
@@ -92,6 +93,7 @@ def expression(node: torch.fx.Node, of_node: Mapping[torch.fx.Node, Any]) -> str
     """Digest of the expression that makes a constant; sizes and devices leave no trace."""
 
     def label(other: torch.fx.Node) -> Any:
+        """What a node is called in the expression."""
         found = of_node.get(other)
         if isinstance(found, (list, tuple)):
             return [part.label for part in found]

@@ -34,6 +34,7 @@ def describe(
     count = 0
 
     def axes_of(value: Value) -> str:
+        """The axes of a value as text, data axes by their order of appearance."""
         texts = []
         for axis in (_without_batch(final(axis), specs, named) for axis in value.axes):
             atoms = list(dict.fromkeys(atoms_of(axis)))
@@ -84,6 +85,15 @@ def signature_of(
     keys: Sequence[str],
     tied: Mapping[str, str],
 ) -> str:
+    """Digest of all that tells one architecture from another, 32 digits.
+
+    Args:
+        parameters: of the space, in order.
+        atoms: of the space; those that stand on no parameter are left out.
+        operations: the normalised description of the computation.
+        keys: of the state_dict, in order.
+        tied: keys that share another key's tensor -> that key.
+    """
     own = {name for p in parameters.values() for axis in p.axes for name in atoms_of(axis)}
     text = json.dumps(
         {

@@ -129,6 +129,7 @@ class SiteBook:
         return [t for t in targets if mine & set(self.sites[t].atoms)] or targets
 
     def tie(self, sources: Sequence[int], targets: Sequence[int], edge_type: str, position: int) -> None:
+        """Link sites one by one, or each with each where their numbers differ, as an argument of an operation."""
         pairs = (
             zip(sources, targets, strict=True)
             if len(sources) == len(targets)

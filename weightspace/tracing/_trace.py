@@ -59,6 +59,7 @@ def trace(
     _check_options(module, symmetries, on_unknown)
 
     def make() -> WeightSpace:
+        """Export and trace the module."""
         program = export(module, example_inputs, example_kwargs)
         with torch.device("cpu"):  # index tensors, whatever the device that modules are being built on
             space = Tracer(module, program, on_unknown).run()
