@@ -72,18 +72,19 @@ def _img(content: bytes, kind: str, alt: str) -> str:
     return f'<img alt="{html.escape(alt)}" src="data:image/{kind};base64,{base64.b64encode(content).decode()}">'
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, strong: int | None = None) -> str:
-    """An HTML table of text cells; row `strong` is set in bold.
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, strong: int | Sequence[int] | None = None) -> str:
+    """An HTML table of text cells; the rows `strong` are set in bold.
 
     Example:
         >>> table(["method", "tau"], [["GMN", "0.80"]])
         '<table><tr><th>method</th><th>tau</th></tr><tr><td>GMN</td><td>0.80</td></tr></table>'
     """
     head = "".join(f"<th>{html.escape(cell)}</th>" for cell in header)
+    bold = {strong} if isinstance(strong, int) else set(strong or ())
     lines = []
     for i, row in enumerate(rows):
         cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
-        lines.append(f'<tr class="strong">{cells}</tr>' if i == strong else f"<tr>{cells}</tr>")
+        lines.append(f'<tr class="strong">{cells}</tr>' if i in bold else f"<tr>{cells}</tr>")
     return f"<table><tr>{head}</tr>{''.join(lines)}</table>"
 
 

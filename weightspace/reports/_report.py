@@ -15,7 +15,8 @@ from weightspace.reports._figures import (
     predicted_against_true,
 )
 from weightspace.reports._page import Section, figure_image, image, side_by_side, table, write_page
-from weightspace.reports._task_sections import interval, task_sections
+from weightspace.reports._scores import interval
+from weightspace.reports._task_sections import task_sections
 
 RESULTS, PAGE, GRAPH = "results.json", "report.html", "graph.png"
 

@@ -6,12 +6,14 @@ from typing import Any
 from weightspace.reports._confusion import confusion_matrix
 from weightspace.reports._figures import learning_curve, predicted_against_true
 from weightspace.reports._page import Section, figure_image, side_by_side, table
+from weightspace.reports._retrieval import retrieval_sections
+from weightspace.reports._scores import interval
 
 
 def task_sections(results: Mapping[str, Any]) -> list[Section]:
     """Sections for what `weightspace test` writes, those that have results."""
     found = [_scores(results), *(_target(target, results["families"]) for target in results.get("targets", []))]
-    return [section for section in found if section]
+    return [*(section for section in found if section), *retrieval_sections(results)]
 
 
 def _scores(results: Mapping[str, Any]) -> Section | None:
@@ -39,17 +41,3 @@ def _target(target: Mapping[str, Any], families: Sequence[str]) -> Section:
         target["target"], target["prediction"], families, quantity=name, log=target["kind"] == "log"
     )
     return Section(f"Predicted against true {name}", "", figure_image(drawing, f"predicted against true {name}"))
-
-
-def interval(value: Sequence[float | None] | None, *, sign: bool = False) -> str:
-    """A number with its interval as text; a dash where there is none.
-
-    Example:
-        >>> interval([0.5, 0.4, 0.6]), interval(None)
-        ('0.500 [0.400, 0.600]', '–')
-    """
-    if value is None or value[0] is None:
-        return "–"
-    number = "+.3f" if sign else ".3f"
-    low, high = (f"{end:{number}}" if end is not None else "–" for end in value[1:])
-    return f"{value[0]:{number}} [{low}, {high}]"
