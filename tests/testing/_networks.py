@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.architectures.tiny import TiedEmbedding
+from weightspace.testing._example_networks import Recurrent
 
 Network = tuple[nn.Module, tuple[Tensor, ...]]
 
@@ -20,17 +21,6 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last(self.layer(self.first(x)))
-
-
-class Recurrent(nn.Module):
-    """An LSTM of three units, read at the last step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm, self.last = nn.LSTM(2, 3, batch_first=True), nn.Linear(3, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.lstm(x)[0][:, -1])
 
 
 def cnn() -> Network:

@@ -5,6 +5,7 @@ functions, too, which raise `AssertionError` with what was found against what wa
 floating entry, in float64; tolerances are tight, because loose ones hide real bugs.
 """
 
+from weightspace.testing._example_networks import example_architectures
 from weightspace.testing._isomorphism import assert_isomorphic, networks_are_isomorphic
 from weightspace.testing._metanet_tests import MetanetTests
 from weightspace.testing._networks import (
@@ -32,6 +33,7 @@ __all__ = [
     "assert_order",
     "assert_round_trip",
     "assert_same_signature",
+    "example_architectures",
     "full_state",
     "networks_are_isomorphic",
 ]

@@ -71,7 +71,7 @@ class MetanetTests(ABC):
         """
 
     def architectures(self) -> Mapping[str, tuple[nn.Module, tuple[Any, ...]]]:
-        """Name -> module and example inputs; by default nine small ones, from an MLP to attention."""
+        """Name -> module and example inputs; by default those of `example_architectures`."""
         return example_architectures()
 
     def test_permuted_neurons(self) -> None:
