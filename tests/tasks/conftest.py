@@ -33,6 +33,7 @@ def write_zoo(path: Path, networks: int = NETWORKS) -> Path:
             {
                 "test_accuracy": float(s - 0.2),
                 "below": -float(s),
+                "spread": float(s),
                 "run": f"{k}-{i // 2}",
                 "family": spec["factory"],
                 "architecture": spec,

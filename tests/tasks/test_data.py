@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+import weightspace as ws
 from weightspace.errors import ConfigurationError, ZooError
-from weightspace.tasks import SplitRule, Target, ZooData
+from weightspace.factory import module_from
+from weightspace.tasks import FactoryRule, SplitRule, Target, ZooData
 from weightspace.zoo import Zoo
 
 from .conftest import NETWORKS
@@ -83,3 +85,48 @@ def test_the_zoo_is_not_written_to(zoo_path, data):
     list(data.train_dataloader())
     assert {path.name: path.stat().st_mtime_ns for path in zoo_path.rglob("*")} == before
     assert len(Zoo(zoo_path)) == 3 * NETWORKS
+
+
+def test_a_filter(zoo_path):
+    data = ZooData(
+        zoo_path, where={"family": "mlp", "run": ["0-1", "1-2", "2-3"]}, split=SplitRule(fractions=(1, 0, 0))
+    )
+    assert {row["run"] for row in data.attributes} == {"0-1", "1-2"} and len(data.zoo) == 4
+    batch = next(iter(data.train_dataloader()))
+    assert torch.equal(batch.target["test_accuracy"], data.target["test_accuracy"][batch.index])
+    with pytest.raises(
+        ConfigurationError, match="none of 120 networks has .*'gnn'.*; change data.where .*family='mlp'"
+    ):
+        ZooData(zoo_path, where={"family": "gnn"}).setup()
+
+
+def test_networks_of_the_data(data):
+    for signature, network in data.networks.items():
+        assert network.space.signature == signature
+        assert network.module(*network.inputs).shape == (1, 10)
+
+
+FACTORY = """
+import torch
+
+def net():
+    return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+
+def other():
+    return torch.nn.Linear(3, 2)
+"""
+
+
+def test_a_zoo_of_networks_from_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "nets_for_data.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = module_from("nets_for_data:net")
+    zoo = Zoo.create(tmp_path / "zoo")
+    stacked = {name: value.detach().expand(4, *value.shape).clone() for name, value in module.state_dict().items()}
+    zoo.append(ws.trace(module, torch.zeros(1, 3)), stacked, [{"test_accuracy": 0.5}] * 4)
+    [network] = ZooData(zoo.path, factory=FactoryRule("nets_for_data:net")).networks.values()
+    assert network.module(*network.inputs).shape == (1, 2)
+    with pytest.raises(ZooError, match="or name its factory with data.factory.module"):
+        _ = ZooData(zoo.path).networks
+    with pytest.raises(ConfigurationError, match="'nets_for_data:other' builds the architecture .*, wanted one of"):
+        _ = ZooData(zoo.path, factory=FactoryRule("nets_for_data:other")).networks

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weightspace.errors import ConfigurationError
-from weightspace.tasks import split_by_run
+from weightspace.tasks import SplitRule, split_by_run, split_zoo
 
 
 @given(st.lists(st.integers(0, 12), min_size=60, max_size=80), st.integers(0, 5))
@@ -39,3 +39,25 @@ def test_fractions_without_sense(fractions):
 def test_a_zoo_that_is_too_small():
     with pytest.raises(ConfigurationError, match="0.1 of 3 runs leaves no network for validation; use a larger zoo"):
         split_by_run(range(3))
+
+
+def rows(count=30):
+    return [{"split": "train" if i < 20 else "test", "image": i // 2} for i in range(count)]
+
+
+def test_a_split_that_an_attribute_tells():
+    split = split_zoo(rows(), SplitRule(group="image", attribute="split", fractions=(0.8, 0.2, 0.0)), seed=1)
+    assert split.test.tolist() == list(range(20, 30))
+    assert len(split.validation) == 4 and len(split.train) == 16
+    images = [{i // 2 for i in part.tolist()} for part in (split.train, split.validation)]
+    assert not images[0] & images[1], "networks of one image stay together"
+    given = [row | {"split": "validation"} if i < 4 else row for i, row in enumerate(rows())]
+    split = split_zoo(given, SplitRule(attribute="split"))
+    assert split.validation.tolist() == [0, 1, 2, 3], "a part that is told is taken"
+
+
+def test_an_attribute_that_names_no_part():
+    with pytest.raises(
+        ConfigurationError, match="network 0 of the zoo: attribute 'image' is 0, wanted train, validation"
+    ):
+        split_zoo(rows(), SplitRule(attribute="image"))

@@ -2,6 +2,7 @@
 the class of an INR.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
@@ -98,7 +99,8 @@ class AttributePrediction(AbstractMetanetTask):
         of_targets, losses = [], []
         for target, output, true in self._each(kept):
             found = _metrics(target, output, true)
-            of_targets.append(found["accuracy" if target.kind == "class" else "kendall_tau"])
+            best = found["accuracy" if target.kind == "class" else "kendall_tau"]
+            of_targets.append(0.0 if math.isnan(best) else best)  # one number for all networks has no order
             losses.append(target.loss(output, true))
             values |= {self._key(target, name): value for name, value in found.items()}
         return {"loss": float(torch.stack(losses).mean()), "score": sum(of_targets) / len(of_targets)} | values

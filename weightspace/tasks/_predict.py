@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -41,7 +40,7 @@ def predict_network(checkpoint: str | Path, module: str, *, model: str | Path, i
     if isinstance(metanet, NetworkReader):
         metanet.attach([TracedNetwork(space, network, example)])
     task = AttributePrediction(metanet)
-    task.restore(_read_task(Path(model) / TASK))
+    task.targets = _targets(Path(model) / TASK)
     with torch.no_grad():
         predicted = task(graph)
     lines = [_line(target, predicted[target.name].item()) for target in task.targets]
@@ -51,20 +50,22 @@ def predict_network(checkpoint: str | Path, module: str, *, model: str | Path, i
     return "\n".join(lines)
 
 
-def _read_task(path: Path) -> dict[str, Any]:
+def _targets(path: Path) -> tuple[FittedTarget, ...]:
+    """What the metanet was trained to predict."""
     if not path.is_file():
-        return {"targets": [FittedTarget("test_accuracy", "fraction").to_dict()]}
+        return (FittedTarget("test_accuracy", "fraction"),)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        name, state = content["task"], content["state"]
-    except (ValueError, KeyError, TypeError) as error:
+        name = content["task"]
+        targets = tuple(FittedTarget.from_dict(values) for values in content["state"].get("targets", []))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: not a task's description ({error!r}); save the model again") from error
     if name != AttributePrediction.__name__:
         raise CheckpointError(
             f"{path}: the metanet was trained for {name}, wanted {AttributePrediction.__name__}, which predicts "
             "attributes; score it with `weightspace test`"
         )
-    return state
+    return targets
 
 
 def _line(target: FittedTarget, value: float) -> str:
