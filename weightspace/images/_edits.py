@@ -88,7 +88,7 @@ class ImageEdit:
             raise ConfigurationError(f"edit: found size {self.size}, wanted an odd number of at least 1")
         if not math.isfinite(self.degrees) or not 0 <= self.noise < math.inf:
             raise ConfigurationError(
-                f"edit: found degrees {self.degrees} and noise {self.noise}, wanted finite numbers, the noise at least 0"
+                f"edit: found degrees {self.degrees} and noise {self.noise}, wanted finite ones, the noise at least 0"
             )
 
     def __call__(self, images: Tensor, generator: torch.Generator | None = None) -> Tensor:

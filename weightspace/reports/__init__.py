@@ -1,6 +1,7 @@
 """Figures and the self-contained HTML report."""
 
 from weightspace.reports._drawing import draw_parameter_graph
+from weightspace.reports._edited_images import edited_images
 from weightspace.reports._figures import (
     accuracy_histogram,
     learning_curve,
@@ -18,6 +19,7 @@ __all__ = [
     "accuracy_histogram",
     "build_report",
     "draw_parameter_graph",
+    "edited_images",
     "figure_image",
     "image",
     "inspect_network",

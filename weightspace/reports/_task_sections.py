@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from weightspace.reports._confusion import confusion_matrix
+from weightspace.reports._edited_images import edit_sections
 from weightspace.reports._figures import learning_curve, predicted_against_true
 from weightspace.reports._page import Section, figure_image, side_by_side, table
 from weightspace.reports._retrieval import retrieval_sections
@@ -13,7 +14,7 @@ from weightspace.reports._scores import interval
 def task_sections(results: Mapping[str, Any]) -> list[Section]:
     """Sections for what `weightspace test` writes, those that have results."""
     found = [_scores(results), *(_target(target, results["families"]) for target in results.get("targets", []))]
-    return [*(section for section in found if section), *retrieval_sections(results)]
+    return [*(section for section in found if section), *edit_sections(results), *retrieval_sections(results)]
 
 
 def _scores(results: Mapping[str, Any]) -> Section | None:

@@ -5,6 +5,7 @@ from weightspace.tasks._attributes import AttributePrediction, predicted_accurac
 from weightspace.tasks._augmentation import Augmentation
 from weightspace.tasks._command import run_lightning
 from weightspace.tasks._data import AbstractNetworkData, GraphBatch, ZooData
+from weightspace.tasks._domain_adaptation import DomainAdaptation
 from weightspace.tasks._embedding import NetworkEmbedding
 from weightspace.tasks._folder import (
     checkpoints_in,
@@ -17,8 +18,10 @@ from weightspace.tasks._folder import (
     train_in,
     write_json,
 )
+from weightspace.tasks._inr_editing import InrEditing
 from weightspace.tasks._optimisation import Optimisation
 from weightspace.tasks._predict import predict_network
+from weightspace.tasks._prune_mask import PruneMask
 from weightspace.tasks._results import family_of, results_of, versions
 from weightspace.tasks._retrieval import Embeddings, Neighbours, nearest
 from weightspace.tasks._splits import Split, SplitRule, split_by_run, split_zoo
@@ -26,6 +29,9 @@ from weightspace.tasks._targets import FittedTarget, Target
 from weightspace.tasks._task import AbstractMetanetTask, Monitor
 
 __all__ = [
+    "DomainAdaptation",
+    "InrEditing",
+    "PruneMask",
     "AbstractMetanetTask",
     "AbstractNetworkData",
     "AttributePrediction",
