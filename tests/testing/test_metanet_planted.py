@@ -287,7 +287,7 @@ EDITORS = {
         "test_edits_keep_the_form",
         "convolutions: the constant 1.num_batches_tracked of the edited graph is not that of the graph",
     ),
-    "no edit": (lambda: Identity(), "test_networks_differ", "the edit of random networks 0 and 1 differ by 0.0e"),
+    "no edit": (nn.Identity, "test_networks_differ", "the edit of random networks 0 and 1 differ by 0.0e"),
     "a tensor, unsaid": (
         lambda: GMN(2, channels=4, layers=1),
         "test_networks_differ",
@@ -296,15 +296,9 @@ EDITORS = {
 }
 
 
-class Identity(nn.Module):
-    def forward(self, graphs: Graphs) -> Graphs:
-        return graphs
-
-
-def subject(make: Callable[[], nn.Module], *, editor: bool = False, **attributes: object) -> MetanetTests:
+def subject(make: Callable[[], nn.Module], *, editor: bool = False) -> MetanetTests:
     class Subject(MetanetTests):
         edits = editor
-        symmetries = attributes.get("symmetries", MetanetTests.symmetries)
 
         def metanet(self, networks):
             return make()
