@@ -20,6 +20,7 @@ from weightspace.metanets._neural_graphs_transformer import NeuralGraphTransform
 from weightspace.metanets._probegen import ProbeGen
 from weightspace.metanets._probes import input_shapes
 from weightspace.metanets._readout import set_execution
+from weightspace.metanets._scale_gmn import ScaleGMN, ScaleGMNEditor
 from weightspace.metanets._statistics import MeanBaseline, WeightStatistics, weight_statistics
 from weightspace.metanets._unf import UNF, UNFEditor
 from weightspace.pretrained import save_pretrained
@@ -34,6 +35,8 @@ METANETS: tuple[type[nn.Module], ...] = (
     NeuralGraphGNNEditor,
     NeuralGraphTransformer,
     NeuralGraphTransformerEditor,
+    ScaleGMN,
+    ScaleGMNEditor,
     ProbeGen,
     FlattenedMLP,
 )
@@ -65,6 +68,8 @@ __all__ = [
     "NeuralGraphTransformer",
     "NeuralGraphTransformerEditor",
     "ProbeGen",
+    "ScaleGMN",
+    "ScaleGMNEditor",
     "TracedNetwork",
     "UNFEditor",
     "WeightStatistics",
