@@ -59,7 +59,7 @@ class Training:
 
 
 def train_within(
-    metanet: nn.Module, problem: Problem, recipe: Recipe, *, seconds: float, seed: int, evaluations: int = 12
+    metanet: nn.Module, problem: Problem, recipe: Recipe, *, seconds: float, seed: int, evaluations: int = 8
 ) -> Training:
     """Train for this many seconds of CPU time; the metanet ends with the weights of the best evaluation.
 

@@ -36,9 +36,8 @@ def run_path(folder: Path, table: str, model: str, seed: int) -> Path:
     return folder / table / f"{model}-{seed}.json"
 
 
-def write_run(folder: Path, table: str, model: str, seed: int, content: Mapping[str, Any]) -> None:
+def write_run(path: Path, content: Mapping[str, Any], *, model: str, seed: int) -> None:
     """Write one run, with where it ran."""
-    path = run_path(folder, table, model, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     run = {"model": model, "seed": seed, **content, **environment()}
     path.with_suffix(".tmp").write_text(json.dumps(run) + "\n")

@@ -1,6 +1,5 @@
 """What is predicted for the networks of a zoo, as a training problem: their accuracy, or the class of their image."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +14,8 @@ from experiments._stacked_networks import StackedNetworks
 from weightspace.graph import ParameterGraph
 from weightspace.measures import METRICS, accuracy, kendall_tau
 from weightspace.metanets import MeanBaseline, WeightStatistics, weight_statistics
-from weightspace.tasks import Split, split_by_run
+from weightspace.tasks import Split, SplitRule, split_by_run, split_zoo
 from weightspace.zoo import Zoo
-
-Augmentation = Callable[[ParameterGraph, torch.Generator], ParameterGraph]
 
 
 @dataclass(frozen=True)
@@ -109,3 +106,14 @@ def accuracy_problem(zoo: Zoo) -> ZooProblem:
     rows: list[dict[str, Any]] = zoo.attributes
     target = torch.tensor([float(row["test_accuracy"]) for row in rows])
     return ZooProblem(StackedNetworks.of_zoo(zoo), target, split_by_run([row["run"] for row in rows]))
+
+
+def label_problem(zoo: Zoo) -> ZooProblem:
+    """Classes of the images that INRs show."""
+    target = torch.tensor([int(row["label"]) for row in zoo.attributes])
+    return ZooProblem(StackedNetworks.of_zoo(zoo), target, image_split(zoo))
+
+
+def image_split(zoo: Zoo) -> Split:
+    """INRs of training images to train on, a tenth of them to choose by; INRs of test images to test on."""
+    return split_zoo(zoo.attributes, SplitRule(attribute="split", fractions=(0.8, 0.1, 0.1)))

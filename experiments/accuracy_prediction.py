@@ -9,11 +9,13 @@ Run:      python -m experiments.accuracy_prediction --zoo ZOO --seeds 0 1 2
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments._metanet_presets import PRESETS
-from experiments._prediction_table import BASELINES, PredictionTable, run_command
+from experiments._prediction_runs import ALL_MODELS, PredictionRuns, about
+from experiments._table_command import Table, run_command
 from experiments._table_runs import TableResult
 from experiments._zoo_problems import accuracy_problem
 from weightspace.zoo import Zoo, ZooConfig, train_zoo
+
+SECONDS = 90.0
 
 
 def tiny_zoo(folder: Path) -> Zoo:
@@ -22,13 +24,14 @@ def tiny_zoo(folder: Path) -> Zoo:
     return Zoo(folder)
 
 
-TABLE = PredictionTable(
+TABLE = Table(
     name="accuracy_prediction",
-    problem=accuracy_problem,
+    models=ALL_MODELS,
+    seconds=SECONDS,
+    work=lambda zoo: PredictionRuns(zoo, accuracy_problem),
     metric="kendall_tau",
-    models=(*BASELINES, *PRESETS),
-    seconds=150.0,
-    smoke=tiny_zoo,
+    tiny_zoo=tiny_zoo,
+    about=about(accuracy_problem),
 )
 
 

@@ -1,11 +1,20 @@
 import pytest
 
-from experiments import accuracy_prediction, heterogeneous_accuracy
+from experiments import accuracy_prediction, heterogeneous_accuracy, inr_classification, inr_dilation
+
+ACCURACY = {"kendall_tau", "spearman", "r2", "mae"}
+TABLES = {
+    accuracy_prediction: ACCURACY,
+    heterogeneous_accuracy: ACCURACY,
+    inr_classification: {"accuracy"},
+    inr_dilation: {"mse_x100", "psnr"},
+}
 
 
-@pytest.mark.parametrize("experiment", [accuracy_prediction, heterogeneous_accuracy], ids=["one", "varied"])
+@pytest.mark.parametrize("experiment", TABLES, ids=lambda module: module.TABLE.name)
 def test_the_table_has_a_row_for_every_model(experiment):
     result = experiment.main(["--smoke"])
     assert [row["model"] for row in result.rows] == list(experiment.TABLE.models)
-    assert all(set(row["scores"]) == {"kendall_tau", "spearman", "r2", "mae"} for row in result.rows)
-    assert "above_statistics" in result.rows[-1] and "above_statistics" not in result.rows[1]
+    assert all(set(row["scores"]) == TABLES[experiment] for row in result.rows)
+    compared = [row["model"] for row in result.rows if "above_statistics" in row]
+    assert compared == [name for name in experiment.TABLE.models if experiment.TABLE.metric and name != "statistics"]
