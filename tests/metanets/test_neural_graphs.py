@@ -14,6 +14,7 @@ from weightspace.metanets import (
     NeuralGraphGNNEditor,
     NeuralGraphTransformer,
     NeuralGraphTransformerEditor,
+    _directions,
     fit_input_scales,
     from_pretrained,
     save_pretrained,
@@ -97,7 +98,9 @@ def attention_twin(layer, edges, x, e):
     [(NeuralGraphLayer(4, 3), film_twin), (RelationalLayer(4, 3, heads=2), attention_twin)],
     ids=["film", "attention"],
 )
-def test_a_layer_equals_its_slow_twin_with_gradients(layer, twin):
+@pytest.mark.parametrize("rows", [7, 1024])
+def test_a_layer_equals_its_slow_twin_with_gradients(layer, twin, rows, monkeypatch):
+    monkeypatch.setattr(_directions, "_ROWS_ON_CPU", rows)
     union = unite(zoo_of_graphs())
     generator = torch.Generator().manual_seed(0)
     layer = layer.double()

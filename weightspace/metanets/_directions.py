@@ -1,19 +1,18 @@
 """Edges as seen by the nodes that receive messages along them: each edge carries one both ways.
 
-What is here works on plain tensors, for the forward and backward passes that layers write out by hand; `join_ends` is
-differentiable.
+What is here works on plain tensors, for the forward and backward passes that layers write out by hand.
 
 Legend of shape comments: N nodes, E edges, C channels.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from weightspace.metanets._message_passing import Adjacency, _ends_sum, _over_incoming, _over_outgoing
+from weightspace.metanets._message_passing import Adjacency, _over_incoming, _over_outgoing
+
+_ROWS_ON_CPU, _ROWS_ON_GPU = 1024, 2**18
 
 
 @dataclass(frozen=True)
@@ -43,10 +42,6 @@ class Direction:
         """Messages that each node receives, (N,)."""
         return self.adjacency.in_degree if self.along else self.adjacency.out_degree
 
-    def join(self, sent: Tensor, received: Tensor) -> Tensor:
-        """Sum of the sender's and the receiver's rows of each edge; (N, C), (N, C) -> (E, C)."""
-        return _ends_sum(self.adjacency, *((sent, received) if self.along else (received, sent)))
-
     def at_receivers(self, values: Tensor) -> Tensor:
         """Sum over the messages that each node receives; (E, C) -> (N, C)."""
         return (_over_incoming if self.along else _over_outgoing)(self.adjacency, values)
@@ -61,31 +56,10 @@ def both_directions(adjacency: Adjacency) -> tuple[Direction, Direction]:
     return Direction(adjacency, along=True), Direction(adjacency, along=False)
 
 
-def join_ends(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
-    """a[source] + b[target], differentiable.
+def edge_slices(e: Tensor) -> Iterator[slice]:
+    """Runs of edges, so many that what a layer makes of one run stays in the caches of a processor core.
 
-    Shapes:
-        a, b (N, C); result (E, C).
-
-    Example:
-        >>> adjacency = Adjacency.from_edge_index(torch.tensor([[0, 1], [2, 2]]), num_nodes=3)
-        >>> join_ends(adjacency, torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[0.1], [0.2], [0.3]])).tolist()
-        [[1.2999999523162842], [2.299999952316284]]
+    On a GPU a run is as long as memory is worth saving: kernels want many rows.
     """
-    return _JoinEnds.apply(adjacency, a, b)
-
-
-class _JoinEnds(torch.autograd.Function):
-    @staticmethod
-    def forward(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
-        return _ends_sum(adjacency, a, b)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.adjacency = inputs[0]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, Tensor]:
-        grad = grad.contiguous()
-        return None, _over_outgoing(ctx.adjacency, grad), _over_incoming(ctx.adjacency, grad)
+    rows = _ROWS_ON_CPU if e.device.type == "cpu" else _ROWS_ON_GPU
+    return (slice(first, min(first + rows, len(e))) for first in range(0, len(e), rows))

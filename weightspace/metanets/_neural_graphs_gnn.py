@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
-from weightspace.metanets._directions import Direction, both_directions, join_ends
+from weightspace.metanets._directions import Direction, both_directions, edge_slices
+from weightspace.metanets._edge_mlp import edge_mlp
 from weightspace.metanets._input_scales import InputScales
 from weightspace.metanets._message_passing import Adjacency
 from weightspace.metanets._networks import TracedNetwork
@@ -39,43 +40,64 @@ class NeuralGraphLayer(nn.Module):
     def forward(self, adjacency: Adjacency, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """New node and edge features, of the same shapes."""
         here = self.norm(x)
-        sums = film_messages(adjacency, self.film(e), self.message(here))
+        sums = film_messages(adjacency, e, weight=self.film.weight.t(), bias=self.film.bias, parts=self.message(here))
         gathered = [here]
         for direction, total in zip(both_directions(adjacency), sums, strict=True):
             gathered += _aggregates(total, direction.degree)
         x = x + self.node_out(silu(self.node_in(torch.cat(gathered, dim=1))))
-        source, target = self.ends(x).chunk(2, dim=1)
-        hidden = silu(join_ends(adjacency, source, target) + self.edge_in(e))  # (E, C_e)
-        return x, e + self.edge_out(hidden)
+        updates = edge_mlp(
+            adjacency,
+            e,
+            ends=self.ends(x),
+            w_in=self.edge_in.weight.t(),
+            w_out=self.edge_out.weight.t(),
+            bias=self.edge_out.bias,
+            activation="silu",
+        )
+        return x, e + updates
 
 
-def film_messages(adjacency: Adjacency, film: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+def film_messages(
+    adjacency: Adjacency, e: Tensor, *, weight: Tensor, bias: Tensor, parts: Tensor
+) -> tuple[Tensor, Tensor]:
     """Sums of the messages that each node receives along and against its edges, and of their squares.
 
-    A message is scale(e) * (received part of the receiver + sent part of the sender) + shift(e).
+    A message is scale * (received part of the receiver + sent part of the sender) + shift, with scale and shift from
+    e W + bias.
 
     Args:
         adjacency: sources, targets and their orders.
-        film: scale and shift of each edge.
+        e: edge features.
+        weight: W, scales first.
+        bias: of scales and shifts.
         parts: of each node, sent and received along the edges, sent and received against them.
 
     Shapes:
-        film (E, 2 C); parts (N, 4 C); both results (N, 2 C), sums first.
+        e (E, C_e); weight (C_e, 2 C); bias (2 C,); parts (N, 4 C); both results (N, 2 C), sums first.
     """
-    device = film.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else film.dtype
+    device = e.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else e.dtype
+    inputs = [tensor.to(dtype) for tensor in (e, weight, bias, parts)]
     with torch.autocast(device, enabled=False):
-        return _FilmMessages.apply(adjacency, film.to(dtype), parts.to(dtype))
+        return _FilmMessages.apply(adjacency, *inputs)
 
 
 class _FilmMessages(torch.autograd.Function):
-    """Keeps `film` and the node parts; messages are made again in the backward pass."""
+    """Keeps nothing edge-sized but the edge features; messages are made again in the backward pass, run by run."""
 
     @staticmethod
-    def forward(adjacency: Adjacency, film: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
-        along, against = both_directions(adjacency)
-        a, b, c, d = parts.chunk(4, dim=1)
-        return _received(along, film, a, b), _received(against, film, c, d)
+    def forward(adjacency: Adjacency, e: Tensor, weight: Tensor, bias: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+        width = weight.shape[1] // 2
+        directions = both_directions(adjacency)
+        messages = [e.new_empty(e.shape[0], 2 * width) for _ in directions]
+        for rows in edge_slices(e):
+            scale, shift = torch.addmm(bias, e[rows], weight).chunk(2, dim=1)
+            for direction, (sent, received), out in zip(directions, _ends(parts), messages, strict=True):
+                message = _joined(direction, rows, sent, received).mul_(scale).add_(shift)
+                out[rows, :width] = message
+                torch.square(message, out=out[rows, width:])
+        along, against = (d.at_receivers(values) for d, values in zip(directions, messages, strict=True))
+        return along, against
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -84,38 +106,53 @@ class _FilmMessages(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor]:
-        film, parts = ctx.saved_tensors
-        scale = film[:, : film.shape[1] // 2]
-        pieces = parts.chunk(4, dim=1)
-        grad_film = torch.zeros_like(film)
-        grad_scale, grad_shift = grad_film.chunk(2, dim=1)
-        grad_parts = []
-        for i, (direction, grad) in enumerate(zip(both_directions(ctx.adjacency), grads, strict=True)):
-            joined, message = _messages(direction, film, *pieces[2 * i : 2 * i + 2])
-            onward = grad.index_select(0, direction.receiver)  # (E, 2 C)
-            grad_message, grad_square = onward.chunk(2, dim=1)
-            grad_message.addcmul_(message, grad_square, value=2)
-            grad_shift += grad_message
-            grad_scale.addcmul_(grad_message, joined)
-            grad_joined = torch.mul(grad_message, scale, out=joined)
-            grad_parts += [direction.at_senders(grad_joined), direction.at_receivers(grad_joined)]
-        return None, grad_film, torch.cat(grad_parts, dim=1)
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        e, weight, bias, parts = ctx.saved_tensors
+        width = weight.shape[1] // 2
+        directions = both_directions(ctx.adjacency)
+        grad_e, grad_weight, grad_bias = torch.empty_like(e), torch.zeros_like(weight), torch.zeros_like(bias)
+        grad_joined = e.new_empty(e.shape[0], 2 * width)
+        for rows in edge_slices(e):
+            film = torch.addmm(bias, e[rows], weight)
+            grad_film = torch.zeros_like(film)
+            for i, (direction, ends, grad) in enumerate(zip(directions, _ends(parts), grads, strict=True)):
+                joined = _joined(direction, rows, *ends)
+                onward = grad.index_select(0, direction.receiver[rows])
+                grad_joined[rows, i * width : (i + 1) * width] = _film_backward(joined, film, onward, grad_film)
+            torch.mm(grad_film, weight.t(), out=grad_e[rows])
+            grad_weight.addmm_(e[rows].t(), grad_film)
+            grad_bias += grad_film.sum(0)
+        along, _ = directions
+        sent, received_back = along.at_senders(grad_joined).chunk(2, dim=1)
+        received, sent_back = along.at_receivers(grad_joined).chunk(2, dim=1)
+        return None, grad_e, grad_weight, grad_bias, torch.cat([sent, received, sent_back, received_back], dim=1)
 
 
-def _messages(direction: Direction, film: Tensor, sent: Tensor, received: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the ends' parts, and the message; both (E, C)."""
+def _ends(parts: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Sent and received parts of the nodes, along the edges and against them."""
+    a, b, c, d = parts.chunk(4, dim=1)
+    return (a, b), (c, d)
+
+
+def _joined(direction: Direction, rows: slice, sent: Tensor, received: Tensor) -> Tensor:
+    """Sum of the parts of both ends of some edges, (rows, C)."""
+    return sent.index_select(0, direction.sender[rows]).add_(received.index_select(0, direction.receiver[rows]))
+
+
+def _film_backward(joined: Tensor, film: Tensor, grad: Tensor, grad_film: Tensor) -> Tensor:
+    """Gradient of what the ends' parts sum to; that of scale and shift is added to `grad_film`.
+
+    Shapes:
+        joined, result (rows, C); film, grad, grad_film (rows, 2 C).
+    """
     scale, shift = film.chunk(2, dim=1)
-    joined = direction.join(sent, received)
-    return joined, torch.addcmul(shift, scale, joined)
-
-
-def _received(direction: Direction, film: Tensor, sent: Tensor, received: Tensor) -> Tensor:
-    message = torch.empty_like(film)
-    first, second = message.chunk(2, dim=1)
-    first.copy_(_messages(direction, film, sent, received)[1])
-    torch.square(first, out=second)
-    return direction.at_receivers(message)
+    grad_scale, grad_shift = grad_film.chunk(2, dim=1)
+    grad_message, grad_square = grad.chunk(2, dim=1)
+    message = torch.addcmul(shift, scale, joined)
+    grad_message.addcmul_(message, grad_square, value=2)
+    grad_shift += grad_message
+    grad_scale.addcmul_(grad_message, joined)
+    return torch.mul(grad_message, scale, out=joined)
 
 
 def _aggregates(sums: Tensor, degree: Tensor) -> list[Tensor]:

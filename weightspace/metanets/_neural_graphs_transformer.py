@@ -5,10 +5,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 
 from weightspace.errors import ConfigurationError
-from weightspace.metanets._directions import join_ends
+from weightspace.metanets._edge_mlp import edge_mlp
 from weightspace.metanets._input_scales import InputScales
 from weightspace.metanets._message_passing import Adjacency
 from weightspace.metanets._networks import TracedNetwork
@@ -54,9 +53,16 @@ class RelationalLayer(nn.Module):
         )
         x = self.node_norms[0](x + self.gather(gathered))
         x = self.node_norms[1](x + self.node(x))
-        source, target = self.ends(x).chunk(2, dim=1)
-        hidden = gelu(join_ends(adjacency, source, target) + self.edge_in(e))  # (E, 2 C_e)
-        e = self.edge_norms[0](e + self.edge_out(hidden))
+        updates = edge_mlp(
+            adjacency,
+            e,
+            ends=self.ends(x),
+            w_in=self.edge_in.weight.t(),
+            w_out=self.edge_out.weight.t(),
+            bias=self.edge_out.bias,
+            activation="gelu",
+        )
+        e = self.edge_norms[0](e + updates)
         return x, self.edge_norms[1](e + self.edge(e))
 
 

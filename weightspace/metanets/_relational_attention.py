@@ -11,7 +11,6 @@ is made again: memory is linear in edges.
 Legend of shape comments: N nodes, E edges, D attention channels, H heads.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from weightspace.metanets._directions import Direction, both_directions
+from weightspace.metanets._directions import Direction, both_directions, edge_slices
 from weightspace.metanets._message_passing import Adjacency
 
 
@@ -62,15 +61,17 @@ class _Attention(torch.autograd.Function):
     def forward(
         adjacency: Adjacency, logits: Tensor, e: Tensor, weight: Tensor, parts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        pairs = list(_pairs(adjacency, e @ weight, parts))
-        found = [_logits(pair.query, pair.key, logits.shape[1]) for pair in pairs]  # each (E, H)
+        directions = both_directions(adjacency)
+        shares = _logits_of_edges(directions, e, weight, parts, logits.shape[1])  # each (E, H)
         largest = logits
-        for pair, values in zip(pairs, found, strict=True):
-            largest = largest.maximum(_largest(pair.direction, values))
-        shares = [(x - largest.index_select(0, p.direction.receiver)).exp_() for x, p in zip(found, pairs, strict=True)]
-        along, against = zip(pairs, shares, strict=True)
-        norm = along[0].direction.at_receivers(along[1]) + against[0].direction.at_receivers(against[1])
-        total = along[0].gathered(along[1]) + against[0].gathered(against[1])
+        for direction, values in zip(directions, shares, strict=True):
+            largest = largest.maximum(_largest(direction, values))
+        for direction, values in zip(directions, shares, strict=True):
+            values.sub_(largest.index_select(0, direction.receiver)).exp_()
+        sent = _sent_values(directions, e, weight, parts, shares)  # each (E, D)
+        total, norm = (
+            directions[0].at_receivers(along) + directions[1].at_receivers(against) for along, against in (sent, shares)
+        )
         return total, norm, largest
 
     @staticmethod
@@ -83,57 +84,95 @@ class _Attention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         e, weight, parts, largest = ctx.saved_tensors
-        grad_edges = e.new_zeros(e.shape[0], weight.shape[1])
-        grad_parts: list[Tensor] = []
-        for pair in _pairs(ctx.adjacency, e @ weight, parts):
-            grad_parts += _backward(pair, grads, largest, grad_edges.chunk(4, dim=1))
-        q_along, k_along, v_along, q_against, k_against, v_against = grad_parts
-        joined = torch.cat([q_along + q_against, k_along, v_along, k_against, v_against], dim=1)
-        return None, None, grad_edges @ weight.t(), e.t() @ grad_edges, joined
+        width = parts.shape[1] // 5
+        grad_e, grad_weight = torch.empty_like(e), torch.zeros_like(weight)
+        at_source, at_target = (e.new_empty(e.shape[0], 3 * width) for _ in range(2))
+        for rows in edge_slices(e):
+            of_edges = e[rows] @ weight
+            grad_edges = torch.zeros_like(of_edges)
+            for direction, mine, other in zip(
+                both_directions(ctx.adjacency), (at_target, at_source), (at_source, at_target), strict=True
+            ):
+                pairs = _pairs(direction, rows, of_edges, parts)
+                grad_query, grad_key, grad_sent = _backward(pairs, grads, largest, grad_edges.chunk(4, dim=1))
+                mine[rows, :width] = grad_query
+                other[rows, width : 2 * width], other[rows, 2 * width :] = grad_key, grad_sent
+            torch.mm(grad_edges, weight.t(), out=grad_e[rows])
+            grad_weight.addmm_(e[rows].t(), grad_edges)
+        along, _ = both_directions(ctx.adjacency)
+        q_against, k_along, v_along = along.at_senders(at_source).chunk(3, dim=1)
+        q_along, k_against, v_against = along.at_receivers(at_target).chunk(3, dim=1)
+        grad_parts = torch.cat([q_along + q_against, k_along, v_along, k_against, v_against], dim=1)
+        return None, None, grad_e, grad_weight, grad_parts
+
+
+def _logits_of_edges(
+    directions: tuple[Direction, Direction], e: Tensor, weight: Tensor, parts: Tensor, heads: int
+) -> list[Tensor]:
+    logits = [e.new_empty(e.shape[0], heads) for _ in directions]
+    half = weight[:, : weight.shape[1] // 2].contiguous()
+    q, *rest = parts.chunk(5, dim=1)
+    for rows in edge_slices(e):
+        q_e, k_e = (e[rows] @ half).chunk(2, dim=1)
+        for direction, k, out in zip(directions, rest[::2], logits, strict=True):
+            query = q.index_select(0, direction.receiver[rows]).add_(q_e)
+            key = k.index_select(0, direction.sender[rows]).add_(k_e)
+            out[rows] = _logits(query, key, heads)
+    return logits
+
+
+def _sent_values(
+    directions: tuple[Direction, Direction], e: Tensor, weight: Tensor, parts: Tensor, shares: list[Tensor]
+) -> list[Tensor]:
+    width = parts.shape[1] // 5
+    values = [e.new_empty(e.shape[0], width) for _ in directions]
+    half = weight[:, weight.shape[1] // 2 :].contiguous()
+    for rows in edge_slices(e):
+        v_e, m_e = (e[rows] @ half).chunk(2, dim=1)
+        for direction, v, share, out in zip(
+            directions, parts[:, width:].chunk(4, dim=1)[1::2], shares, values, strict=True
+        ):
+            value = v.index_select(0, direction.sender[rows]).mul_(m_e).add_(v_e)
+            out[rows] = _times_heads(value, share[rows])
+    return values
 
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Receiver and sender of every edge in one direction: query, key, and the value sent * factor + shift, (E, D)."""
+    """Some edges in one direction: receivers, queries, keys, and values sent * factor + shift, (rows, D)."""
 
-    direction: Direction
+    receiver: Tensor
     query: Tensor
     key: Tensor
     sent: Tensor
     factor: Tensor
     shift: Tensor
 
-    def gathered(self, share: Tensor) -> Tensor:
-        """Sum of share * value at the receivers; (E, H) -> (N, D)."""
-        return self.direction.at_receivers(_times_heads(torch.addcmul(self.shift, self.sent, self.factor), share))
 
-
-def _pairs(adjacency: Adjacency, of_edges: Tensor, parts: Tensor) -> Iterator[_Pairs]:
+def _pairs(direction: Direction, rows: slice, of_edges: Tensor, parts: Tensor) -> _Pairs:
     q_e, k_e, v_e, m_e = of_edges.chunk(4, dim=1)
     q, k_along, v_along, k_against, v_against = parts.chunk(5, dim=1)
-    along, against = both_directions(adjacency)
-    for direction, k, v in ((along, k_along, v_along), (against, k_against, v_against)):
-        query = q.index_select(0, direction.receiver).add_(q_e)
-        key = k.index_select(0, direction.sender).add_(k_e)
-        yield _Pairs(direction, query, key, v.index_select(0, direction.sender), m_e, v_e)
+    k, v = (k_along, v_along) if direction.along else (k_against, v_against)
+    receiver, sender = direction.receiver[rows], direction.sender[rows]
+    query, key = q.index_select(0, receiver).add_(q_e), k.index_select(0, sender).add_(k_e)
+    return _Pairs(receiver, query, key, v.index_select(0, sender), m_e, v_e)
 
 
 def _backward(
-    pair: _Pairs, grads: tuple[Tensor, ...], largest: Tensor, grad_edges: tuple[Tensor, ...]
+    pairs: _Pairs, grads: tuple[Tensor, ...], largest: Tensor, grad_edges: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the nodes' q, k and v; those of the edge parts q, k, v, m are added to `grad_edges`."""
-    direction, heads = pair.direction, largest.shape[1]
-    grad_total, grad_norm = (grad.index_select(0, direction.receiver) for grad in grads[:2])
-    share = _logits(pair.query, pair.key, heads).sub_(largest.index_select(0, direction.receiver)).exp_()
-    value = torch.addcmul(pair.shift, pair.sent, pair.factor)
+    """Gradients of each edge's query, key and sent value; those of its q, k, v, m are added to `grad_edges`."""
+    heads = largest.shape[1]
+    grad_total, grad_norm = (grad.index_select(0, pairs.receiver) for grad in grads[:2])
+    share = _logits(pairs.query, pairs.key, heads).sub_(largest.index_select(0, pairs.receiver)).exp_()
+    value = torch.addcmul(pairs.shift, pairs.sent, pairs.factor)
     grad_logits = _head_sums(grad_total * value, heads).add_(grad_norm).mul_(share).mul_(_scale(value))
-    grad_query, grad_key = _times_heads(pair.key, grad_logits), _times_heads(pair.query, grad_logits)
+    grad_query, grad_key = _times_heads(pairs.key, grad_logits), _times_heads(pairs.query, grad_logits)
     grad_value = _times_heads(grad_total, share)
     for total, grad in zip(grad_edges, (grad_query, grad_key, grad_value), strict=False):
         total += grad
-    grad_edges[3].addcmul_(grad_value, pair.sent)
-    grad_sent = direction.at_senders(grad_value.mul_(pair.factor))
-    return direction.at_receivers(grad_query), direction.at_senders(grad_key), grad_sent
+    grad_edges[3].addcmul_(grad_value, pairs.sent)
+    return grad_query, grad_key, grad_value.mul_(pairs.factor)
 
 
 def _scale(like: Tensor) -> float:
