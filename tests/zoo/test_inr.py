@@ -5,6 +5,7 @@ import torch
 from torch.func import functional_call, grad_and_value, vmap
 
 import weightspace as ws
+from experiments import inr_zoo as inr_zoo_experiment
 from weightspace.cli import main
 from weightspace.errors import ConfigurationError
 from weightspace.images import ImageSet, load_images
@@ -213,6 +214,13 @@ def test_a_wrong_configuration_is_refused(tmp_path):
         ConfigurationError, match="found 1798 for 1797 images of digits with inits=1, wanted at most 1797"
     ):
         fit_inrs(InrConfig(networks=1798), tmp_path / "zoo", progress=False)
+
+
+def test_the_experiment(capsys):
+    result = inr_zoo_experiment.main(["--smoke"])
+    assert [row.config.schedule for row in result.rows] == ["fast", "plain"]
+    assert all(row.psnr > 0 and len(row.spread) == 6 for row in result.rows)
+    assert "| published | | | | | | .0628 / .0183 / .1179 | .0213 / .0110 / .0999 |" in capsys.readouterr().out
 
 
 def test_the_command(tmp_path, capsys):
