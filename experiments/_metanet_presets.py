@@ -7,9 +7,11 @@ on validation networks of the first table's zoo; the other learning rates were s
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from experiments._budgeted_training import Recipe
+from weightspace.graph import ParameterGraph
 from weightspace.metanets import (
     GMN,
     UNF,
@@ -84,11 +86,22 @@ class Preset:
     scalings: bool = False
 
 
+class EachGraphAlone(nn.Module):
+    """Architectures that differ in their activation only, read one after the other by a model of their entries."""
+
+    def __init__(self, metanet: nn.Module):
+        super().__init__()
+        self.metanet = metanet
+
+    def forward(self, graphs: Sequence[ParameterGraph]) -> Tensor:
+        return torch.cat([self.metanet(graph) for graph in graphs])
+
+
 PRESETS = {
     "deep_sets": Preset("DeepSets over entries", lambda s: DeepSets(s.outputs, input_scales=s.scales)),
     "flattened_mlp": Preset(
         "Flattened MLP",
-        lambda s: FlattenedMLP(s.outputs, entries=s.entries, input_scales=s.scales),
+        lambda s: EachGraphAlone(FlattenedMLP(s.outputs, entries=s.entries, input_scales=s.scales)),
         Recipe(learning_rate=1e-3, weight_decay=0.1),
         one_architecture=True,
     ),
@@ -150,11 +163,14 @@ EDITORS = {
 def build(preset: Preset, setting: Setting) -> nn.Module:
     """The model of a preset, told of the architectures where it must know them."""
     metanet = preset.build(setting)
-    if isinstance(metanet, NetworkReader):
-        metanet.attach(
-            [_with_scalings(network) for network in setting.networks] if preset.scalings else setting.networks
-        )
+    attach(metanet, preset, setting.networks)
     return metanet
+
+
+def attach(metanet: nn.Module, preset: Preset, networks: Sequence[TracedNetwork]) -> None:
+    """Tell a model of architectures, where it must know them."""
+    if isinstance(metanet, NetworkReader):
+        metanet.attach([_with_scalings(network) for network in networks] if preset.scalings else networks)
 
 
 def _with_scalings(network: TracedNetwork) -> TracedNetwork:

@@ -42,7 +42,8 @@ class PredictionRuns:
             preset, metanet = PRESETS[job.model], build(PRESETS[job.model], self.setting)
             training = train_within(metanet, self.problem.training(), preset.recipe, seconds=job.seconds, seed=job.seed)
             prediction = self.problem.read(predict(metanet, self.problem.training(), test))
-            save_pretrained(metanet, job.folder)
+            if not preset.one_architecture:
+                save_pretrained(metanet, job.folder)
             content |= facts_of(preset, metanet, training)
         content["scores"] = self.problem.scores(prediction, test)
         return content | {"prediction": prediction.tolist(), "target": self.problem.target[test].tolist()}

@@ -71,13 +71,16 @@ def run_command(table: Table, description: str | None, argv: Sequence[str] | Non
     if arguments.smoke:
         return _smoke(table)
     zoo = Zoo(arguments.zoo)
-    _do(table, zoo, arguments.runs, seeds=arguments.seeds, models=arguments.models, seconds=arguments.seconds)
+    do_jobs(table, zoo, arguments.runs, seeds=arguments.seeds, models=arguments.models, seconds=arguments.seconds)
     result = _collect(table, zoo, arguments.runs, arguments.seconds)
     print(write_table(result))
     return result
 
 
-def _do(table: Table, zoo: Zoo, folder: Path, *, seeds: Sequence[int], models: Sequence[str], seconds: float) -> None:
+def do_jobs(
+    table: Table, zoo: Zoo, folder: Path, *, seeds: Sequence[int], models: Sequence[str], seconds: float
+) -> None:
+    """Do the runs that are missing in a folder."""
     work = table.work(zoo) if models else None
     for seed in seeds:
         for model in models:
@@ -102,5 +105,5 @@ def _smoke(table: Table) -> TableResult:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         zoo = table.tiny_zoo(folder / "zoo")
-        _do(table, zoo, folder, seeds=[0], models=table.models, seconds=SMOKE_SECONDS)
+        do_jobs(table, zoo, folder, seeds=[0], models=table.models, seconds=SMOKE_SECONDS)
         return _collect(table, zoo, folder, SMOKE_SECONDS)
