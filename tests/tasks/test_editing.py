@@ -1,5 +1,6 @@
 """Tasks that edit networks: what they return, what they are judged by, and their errors."""
 
+import inspect
 import json
 import math
 
@@ -11,7 +12,7 @@ from torch.nn import functional as F
 from tests.house._source import ROOT
 from weightspace.errors import ConfigurationError
 from weightspace.images import ImageEdit, load_digits, rotate
-from weightspace.metanets import GMN, GMNEditor
+from weightspace.metanets import GMN, METANETS, GMNEditor
 from weightspace.reports import build_report
 from weightspace.tasks import DomainAdaptation, GraphBatch, InrEditing, PruneMask, SplitRule, ZooData, run_lightning
 from weightspace.tasks._prune_mask import prunable, pruned_by_layer, straight_through_mask
@@ -140,6 +141,21 @@ def test_edits_follow_the_group(inr_path, generator):
     before = task.render(batch.graphs, task(batch.graphs))
     after = task.render((moved,), task((moved,)))
     torch.testing.assert_close(before, after, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("metanet", [m for m in METANETS if m.__name__.endswith("Editor")], ids=lambda m: m.__name__)
+def test_every_editor_takes_part(metanet, inr_path, classifier_path):
+    torch.manual_seed(0)
+    little = {"channels": 8, "layers": 1, "features": 8, "heads": 2}
+    options = {key: value for key, value in little.items() if key in inspect.signature(metanet).parameters}
+    for task, path in (
+        (InrEditing(metanet(**options), ImageEdit("dilate")), inr_path),
+        (PruneMask(metanet(**options), 0.5, images_per_step=8), classifier_path),
+    ):
+        task, batch, _ = ready(task, path)
+        loss = task.loss(batch)
+        loss.backward()
+        assert loss.isfinite() and any(p.grad is not None and bool(p.grad.any()) for p in task.parameters())
 
 
 def test_an_edit_learns(inr_path):
