@@ -30,14 +30,15 @@ _Format = argparse.RawDescriptionHelpFormatter
 Runner = Callable[[argparse.Namespace], None]
 
 LIGHTNING_PAGE = """\
-examples, with CONFIG for experiments/configs/accuracy.yaml:
+examples, with CONFIG for experiments/configs/accuracy.yaml, or that of another task:
   weightspace fit --config CONFIG --data.path runs/zoo
   weightspace fit --config CONFIG --data.path runs/zoo --trainer.max_epochs 50 --seed_everything 1
   weightspace fit --config CONFIG --data.path runs/zoo --ckpt_path runs/fit/checkpoints/last.ckpt
   weightspace test --config CONFIG --data.path runs/zoo --ckpt_path runs/fit/checkpoints/best.ckpt
 
 The configuration is a YAML file with the sections data, model and trainer; every value can be given on the command
-line too. `weightspace fit --help-all` lists every key (it loads torch and lightning, and takes some seconds)."""
+line too. `weightspace fit --help-all` lists the trainer's keys, and `--model.help CLASS`, `--data.help CLASS` those of
+a task or data module (they load torch and lightning, and take some seconds)."""
 
 
 TRACE_PAGE = """\

@@ -75,8 +75,15 @@ def test_validate_and_test_and_predict(fitted, zoo_path):
         ),
         (["--model.optimisation.warmup", "3"], r"wanted a positive rate and a share from 0 to below 1"),
         (["--model.metanet.init_args.chanels", "8"], r"unknown key 'chanels': did you mean .*channels"),
-        (["--data.batch_size", "many"], r"configuration: batch_size: .*many"),
-        (["--model.metanet", "weightspace.metanets.NoSuchNet"], "NoSuchNet"),
+        (
+            ["--data.batch_size", "many"],
+            r"configuration: .*\"batch_size\": Expected a <class 'int'>. Got value: many; `--help-all`",
+        ),
+        (["--trainer.max_epochs", "x"], r"configuration: .*max_epochs\": Expected a <class 'int'>, found x; "),
+        (
+            ["--model.metanet", "weightspace.metanets.NoSuchNet"],
+            "'weightspace.metanets' has no attribute 'NoSuchNet'; `",
+        ),
     ],
 )
 def test_an_unknown_key_or_value(zoo_path, tmp_path, extra, words):
@@ -92,12 +99,17 @@ def test_an_unknown_key_in_the_file(zoo_path, tmp_path):
 
 
 def test_no_configuration():
-    with pytest.raises(ConfigurationError, match="configuration: .*required.*fit.data.*--config experiments/configs"):
+    with pytest.raises(
+        ConfigurationError,
+        match="configuration: .*required: fit.data, fit.model; give them, e.g. with --config experiments/configs",
+    ):
         run_lightning(["fit"])
 
 
 def test_no_zoo_in_the_configuration():
-    with pytest.raises(ConfigurationError, match="path"):
+    with pytest.raises(
+        ConfigurationError, match="arguments are required: path; give them, e.g. with --config .*--data.path ZOO"
+    ):
         run_lightning(["fit", "--config", CONFIG])
 
 

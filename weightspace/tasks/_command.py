@@ -58,7 +58,7 @@ class TaskCLI(LightningCLI):
         except (ValueError, TypeError) as error:
             if isinstance(error, WeightspaceError):
                 raise
-            raise ConfigurationError(f"configuration: {error}") from error
+            raise ConfigurationError(f"configuration: {_shortest(str(error))}") from error
 
     def instantiate_trainer(self, **options: Any) -> Trainer:
         """The trainer, with CSV logs and checkpoints in its folder."""
@@ -149,17 +149,28 @@ def run_lightning(arguments: Sequence[str]) -> str:
 def explain_key_error(message: str, parser: LightningArgumentParser | None) -> str:
     """A parser's message, and for an unknown key the known ones that come close."""
     message = " ".join(message.split())
-    listed = "`--help-all` after the command lists every key"
+    listed = "`--help-all` and `--model.help CLASS` after the command list the keys"
     unknown = re.findall(r"unrecognized arguments: --([\w.]+)|[Oo]ption '([\w.]+)'", message)
     names = [name for pair in unknown for name in pair if name]
     if names and parser is not None:
         return f"configuration: {' '.join(_hint(name, _known_keys(parser)) for name in names)} {listed}"
+    text = _shortest(message)
     if "arguments are required" in message:
-        return f"configuration: {message}; give a file with them, e.g. --config experiments/configs/accuracy.yaml"
-    wrong = re.findall(r'Parser key "([\w.]+)": (Expected .*?\. Got value: \S+|Unable to import .*?)(?= - |$)', message)
-    if wrong:
-        return f"configuration: {'; '.join(f'{key}: {what}' for key, what in wrong)}; {listed}"
-    return f"configuration: {message}; {listed}"
+        return f"configuration: {text}; give them, e.g. with --config experiments/configs/accuracy.yaml --data.path ZOO"
+    return f"configuration: {text}; {listed}"
+
+
+def _shortest(message: str) -> str:
+    """What a parser says of a value, without the types that it tried in vain and the rest of the configuration."""
+    message = " ".join(message.split())
+    message, _, given = message.partition(" Given value type: ")
+    message = re.sub(r"Does not validate against any of the Union subtypes Subtypes: \[.*?\] Errors: ", "", message)
+    message = re.sub(
+        r"- (Expected a <class 'NoneType'>|Expected a path but \S+ either not accessible or invalid)", "", message
+    )
+    message = re.sub(r"(^|: )(- )+", r"\1", " ".join(message.split())).strip()
+    value = re.search(r"Given value: (\S{1,40})$", given)
+    return message if value is None or f" {value[1]}" in message else f"{message}, found {value[1]}"
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

@@ -48,4 +48,7 @@ def table_of(scores: Mapping[str, Sequence[float]]) -> str:
         >>> print(table_of({"tau": (0.8, 0.75, 0.85)}))
         tau        0.800  95 % interval [0.750, 0.850]
     """
-    return "\n".join(f"{name:<10} {v:.3f}  95 % interval [{lo:.3f}, {hi:.3f}]" for name, (v, lo, hi) in scores.items())
+    width = max(10, *(len(name) for name in scores))
+    return "\n".join(
+        f"{name:<{width}} {v:.3f}  95 % interval [{lo:.3f}, {hi:.3f}]" for name, (v, lo, hi) in scores.items()
+    )
