@@ -161,6 +161,11 @@ READERS = {
         "test_permuted_neurons",
         r"is off by \d\.\de-0[5-9], allowed 1e-10",
     ),
+    "no numbers": (
+        lambda: Reader(after=lambda out: out * torch.nan),
+        "test_permuted_neurons",
+        "the output of networks that were moved by a random element of the group is off by inf, allowed 1e-10",
+    ),
     "untyped attention": (
         lambda: Reader(untyped_attention),
         "test_exchanged_parameters",

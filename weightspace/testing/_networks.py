@@ -181,8 +181,9 @@ def _results(module: nn.Module, state: Mapping[str, Tensor], args: tuple[Any, ..
 
 
 def relative_error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """The largest difference, relative to the largest number that is wanted."""
-    scale = max((float(w.abs().max()) for w in wanted if w.numel()), default=1.0) or 1.0
-    return (
-        max((float((f - w).abs().max()) for f, w in zip(found, wanted, strict=True) if w.numel()), default=0.0) / scale
-    )
+    """The largest difference, relative to the largest number that is wanted; infinite where one is not finite."""
+    pairs = [(f, w) for f, w in zip(found, wanted, strict=True) if w.numel()]
+    if not all(bool(torch.isfinite(f).all() and torch.isfinite(w).all()) for f, w in pairs):
+        return torch.inf
+    largest = max((float((f - w).abs().max()) for f, w in pairs), default=0.0)
+    return largest / (max((float(w.abs().max()) for _, w in pairs), default=1.0) or 1.0)

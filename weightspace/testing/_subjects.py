@@ -55,7 +55,8 @@ class Example:
         specs = self.space.parameters
         columns = entries.split([spec.numel for spec in specs.values()], dim=1)
         values = {
-            name: column.reshape(-1, *spec.shape) for (name, spec), column in zip(specs.items(), columns, strict=True)
+            name: column.reshape(len(entries), *spec.shape)
+            for (name, spec), column in zip(specs.items(), columns, strict=True)
         }
         own = self.network.module.state_dict()
         rest = {key: own[key].expand(len(entries), *own[key].shape) for key in self.space.keys}
