@@ -4,6 +4,7 @@ A run that is there is not done again, so a table can be stopped, gone on with, 
 """
 
 import json
+import math
 import platform
 import statistics
 import subprocess
@@ -134,4 +135,6 @@ def _rounded(value: Any) -> Any:
         return {key: _rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value

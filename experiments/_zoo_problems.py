@@ -17,6 +17,8 @@ from weightspace.metanets import MeanBaseline, WeightStatistics, weight_statisti
 from weightspace.tasks import Split, SplitRule, split_by_run, split_zoo
 from weightspace.zoo import Zoo
 
+NOISE = 0.1  # in training on accuracies: without, networks are learned by heart
+
 
 @dataclass(frozen=True)
 class ZooProblem:
@@ -26,11 +28,13 @@ class ZooProblem:
         networks: of the zoo.
         target: accuracies, or classes as integers; (N,).
         split: into train, validation and test.
+        noise: added to every number of a network in training, relative to the root mean square of its tensor.
     """
 
     networks: StackedNetworks
     target: Tensor
     split: Split
+    noise: float = 0.0
 
     @property
     def classes(self) -> bool:
@@ -55,6 +59,8 @@ class ZooProblem:
     def run(self, metanet: nn.Module, index: Tensor) -> Tensor:
         """Outputs for networks at these positions, in their order."""
         graphs, rows = self.networks.take(index)
+        if self.noise and metanet.training:
+            graphs = [_with_noise(graph, self.noise) for graph in graphs]
         return metanet(graphs)[rows]
 
     def loss(self, outputs: Tensor, index: Tensor) -> Tensor:
@@ -92,6 +98,18 @@ class ZooProblem:
         return WeightStatistics(seed=seed).fit(train, target).predict(test)[test_rows]
 
 
+def _with_noise(graph: ParameterGraph, size: float) -> ParameterGraph:
+    """Networks with normal noise on all of their numbers."""
+
+    def blurred(values: Tensor) -> Tensor:  # (B, n, K)
+        spread = values.square().mean((1, 2), keepdim=True).sqrt() if values.numel() else values
+        return values + size * spread * torch.randn_like(values)
+
+    return graph.replace(
+        x=[blurred(site.x) for site in graph.sites], edge_attr=[blurred(block.edge_attr) for block in graph.blocks]
+    )
+
+
 def _boosted_classes(train: list[ParameterGraph], target: Tensor, test: list[ParameterGraph], seed: int) -> Tensor:
     """Classes by gradient boosting on the same statistics."""
     columns = weight_statistics(train)
@@ -105,7 +123,7 @@ def accuracy_problem(zoo: Zoo) -> ZooProblem:
     """Test accuracies of the classifiers of a zoo; 70 % of the runs to train on, 10 % to choose by, 20 % to test."""
     rows: list[dict[str, Any]] = zoo.attributes
     target = torch.tensor([float(row["test_accuracy"]) for row in rows])
-    return ZooProblem(StackedNetworks.of_zoo(zoo), target, split_by_run([row["run"] for row in rows]))
+    return ZooProblem(StackedNetworks.of_zoo(zoo), target, split_by_run([row["run"] for row in rows]), NOISE)
 
 
 def label_problem(zoo: Zoo) -> ZooProblem:

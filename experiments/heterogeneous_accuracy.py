@@ -1,6 +1,6 @@
-"""Accuracy prediction on 1,500 CNNs that vary in depth, width, kernels, normalisation, skips and head, on MNIST.
+"""Accuracy prediction on 1,500 CNNs that vary in depth, width, kernels, normalisation, skips and head (MNIST, 14x14).
 
-The zoo:  weightspace zoo train ZOO --data mnist --networks 1500 --families varied_cnn --members 10
+The zoo:  weightspace zoo train ZOO --data mnist14 --networks 1500 --families varied_cnn --members 10
               --activations relu tanh gelu --steps 20 40 80 160 320 480           (needs WEIGHTSPACE_DATA)
 Run:      python -m experiments.heterogeneous_accuracy --zoo ZOO
           python -m experiments.heterogeneous_accuracy --smoke                    (in seconds)
