@@ -18,6 +18,7 @@ from weightspace.metanets import (
     fit_input_scales,
     from_pretrained,
     save_pretrained,
+    set_execution,
 )
 from weightspace.metanets._neural_graphs_gnn import NeuralGraphLayer
 from weightspace.metanets._neural_graphs_transformer import RelationalLayer
@@ -184,3 +185,18 @@ def test_saved_models_come_back(tmp_path):
 def test_heads_must_divide_the_attention():
     with pytest.raises(ConfigurationError, match="NeuralGraphTransformer: found 5 heads and 6 channels"):
         NeuralGraphTransformer(1, channels=6, heads=5)
+
+
+def test_layers_can_be_checkpointed_and_not_compiled():
+    graphs = zoo_of_graphs()
+    for make in (gnn, transformer):
+        model = make(graphs)
+        wanted = gradients(model, graphs)
+        for found, value in zip(gradients(set_execution(model, checkpointed=True), graphs), wanted, strict=True):
+            torch.testing.assert_close(found, value, **TIGHT)
+        with pytest.raises(ConfigurationError, match=f"compiled=True for {type(model).__name__}, wanted False"):
+            set_execution(model, compiled=True)
+
+
+def gradients(model, graphs):
+    return torch.autograd.grad(model(graphs).square().sum(), list(model.trunk.layers[0].parameters()))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from weightspace.errors import ConfigurationError
 from weightspace.metanets._encoders import EdgeEncoder, NodeEncoder
 from weightspace.metanets._input_scales import InputScales
 from weightspace.metanets._message_passing import mean_by
@@ -37,6 +38,19 @@ class AbstractNeuralGraphTrunk(AbstractTrunk):
             listed(networks, owner=self.owner)
         else:
             self.probes.attach(networks)
+
+    def set_execution(self, *, compiled: bool, checkpointed: bool) -> None:
+        """Layers can be checkpointed, but not compiled: their passes over the edges are written out run by run.
+
+        Raises:
+            ConfigurationError: `compiled`.
+        """
+        if compiled:
+            raise ConfigurationError(
+                f"set_execution: found compiled=True for {self.owner}, wanted False: its layers work through the edges "
+                "in runs, which torch.compile would unroll; checkpointed=True works"
+            )
+        super().set_execution(compiled=False, checkpointed=checkpointed)
 
     def start(self, union: Union, scales: InputScales) -> tuple[Tensor, Tensor]:
         """First node (N, C) and edge (E, C_e) features."""
