@@ -85,8 +85,11 @@ COLUMNS: dict[str, dict[str, Callable[[Row], str]]] = {
 
 
 def table(name: str) -> str:
-    """A table of the page, with where and how it was made."""
-    found = json.loads((RESULTS / f"{name}.json").read_text())
+    """A table of the page, with where and how it was made; nothing where it was not run."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text())
     columns = COLUMNS[name]
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     lines += [f"| {' | '.join(column(row) for column in columns.values())} |" for row in found["rows"]]

@@ -1,0 +1,61 @@
+import torch
+
+import weightspace as ws
+from experiments._budgeted_training import schedule
+from experiments._stacked_networks import StackedNetworks
+from experiments.experiments_page import PAGE, above, page, score
+from experiments.width_transfer import wide_module, widened
+from weightspace.zoo import Zoo, build
+
+SPECS = [
+    {"factory": "cnn", "channels": [3, 4], "padding": 0, "image": [2, 9, 9], "head": "gap", "activation": "tanh"},
+    {"factory": "small_cnn_zoo", "in_channels": 1, "activation": "relu"},
+]
+
+
+def test_networks_are_taken_in_the_order_asked_for(tmp_path):
+    zoo = Zoo.create(tmp_path / "zoo")
+    for width in (3, 5, 3):
+        module = build({"factory": "mlp", "widths": [width], "image": [1, 2, 2]})
+        stacked = {name: torch.randn(4, *value.shape) for name, value in module.state_dict().items()}
+        zoo.append(ws.trace(module, torch.zeros(1, 1, 2, 2)), stacked, [{"n": i} for i in range(4)])
+    networks, index = StackedNetworks.of_zoo(zoo), torch.tensor([9, 1, 5, 0, 4, 11])
+    graphs, rows = networks.take(index)
+    biases = [row for graph in graphs for row in graph.sites[0].x.flatten(1)]
+    wanted = [zoo.spaces[zoo[i].signature].to_graph(zoo[i].state_dict).sites[0].x.flatten() for i in index.tolist()]
+    assert all(torch.equal(biases[row], bias) for row, bias in zip(rows.tolist(), wanted, strict=True))
+
+
+def test_splitting_neurons_keeps_the_function(generator):
+    for spec in SPECS:
+        module = build(spec).double()
+        x = torch.randn(3, *spec.get("image", (1, 28, 28)), generator=generator, dtype=torch.float64)
+        state = {
+            name: torch.randn(2, *value.shape, generator=generator, dtype=torch.float64)
+            for name, value in module.state_dict().items()
+        }
+        wide = widened(state, 3, generator)
+        for i in range(2):
+            before, after = module, wide_module(spec, 3).double()
+            before.load_state_dict({name: value[i] for name, value in state.items()})
+            after.load_state_dict({name: value[i] for name, value in wide.items()})
+            torch.testing.assert_close(after(x), before(x), rtol=1e-10, atol=1e-10)
+            assert len(after.state_dict()["0.bias"]) == 3 * len(before.state_dict()["0.bias"])
+
+
+def test_the_learning_rate_rises_and_falls():
+    rates = [schedule(k / 100, 0.1) for k in range(101)]
+    assert rates[0] < 0.02 and max(rates) == rates[10] == 1 and rates[100] < 1e-9
+    assert all(a > b for a, b in zip(rates[10:-1], rates[11:], strict=True))
+
+
+def test_the_page_says_what_the_result_files_say():
+    assert page(PAGE.read_text()) == PAGE.read_text()
+
+
+def test_cells_of_the_tables():
+    scores = {"r2": {"mean": 0.5, "deviation": 0.1, "values": [0.4, 0.6]}, "tau": {"mean": None}}
+    seeds = [[0.2, 0.1, 0.3], [0.1, -0.1, 0.2]]
+    row = {"scores": scores, "above_statistics": {"metric": "tau", "seeds": seeds}}
+    assert score(row, "r2") == "0.500 ± 0.100" and score(row, "tau") == "none"
+    assert above(row) == "+0.100 [-0.100, +0.200]" and above({}) == ""
