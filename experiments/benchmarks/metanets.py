@@ -2,8 +2,8 @@
 
 One thread, float32, the SIREN 2-32-32-1 with random weights, repetitions interleaved, so that all models meet the same
 machine. Times are CPU seconds of the process, in which other work on the machine counts less than in wall time. Ours
-have their default sizes, which are the papers'; NG-GNN also the published configuration's 32 channels. The peers are run
-with their published configurations where checkouts of their repositories are given.
+have their default sizes, which are the papers'; NG-GNN also the published configuration's 32 channels. The peers are
+run with their published configurations where checkouts of their repositories are given.
 
 Run: python experiments/benchmarks/metanets.py [--peers FOLDER]
 """
