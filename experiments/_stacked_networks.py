@@ -1,5 +1,7 @@
 """A zoo in memory: all networks of an architecture as one stacked parameter graph, taken apart by position."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,7 @@ class StackedNetworks:
 
 def rows_of(graph: ParameterGraph, rows: Tensor) -> ParameterGraph:
     """Some networks of a stacked graph."""
-    return graph.replace(
+    chosen = graph.replace(
         x=[site.x[rows] for site in graph.sites], edge_attr=[block.edge_attr[rows] for block in graph.blocks]
     )
+    return replace(chosen, constants={name: value[rows] for name, value in graph.constants.items()})

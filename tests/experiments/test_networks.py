@@ -2,7 +2,7 @@ import torch
 
 import weightspace as ws
 from experiments._budgeted_training import schedule
-from experiments._stacked_networks import StackedNetworks
+from experiments._stacked_networks import StackedNetworks, rows_of
 from experiments.experiments_page import PAGE, above, page, score
 from experiments.width_transfer import wide_module, widened
 from weightspace.zoo import Zoo, build
@@ -24,6 +24,14 @@ def test_networks_are_taken_in_the_order_asked_for(tmp_path):
     biases = [row for graph in graphs for row in graph.sites[0].x.flatten(1)]
     wanted = [zoo.spaces[zoo[i].signature].to_graph(zoo[i].state_dict).sites[0].x.flatten() for i in index.tolist()]
     assert all(torch.equal(biases[row], bias) for row, bias in zip(rows.tolist(), wanted, strict=True))
+
+
+def test_constants_are_taken_with_their_networks():
+    module = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    stacked = {name: torch.stack([value + i for i in range(4)]) for name, value in module.state_dict().items()}
+    graph = ws.trace(module, torch.zeros(5, 2)).to_graphs(stacked)
+    taken = ws.trace(module, torch.zeros(5, 2)).to_state_dict(rows_of(graph, torch.tensor([3, 1])))
+    assert all(torch.equal(taken[name], value[[3, 1]]) for name, value in stacked.items())
 
 
 def test_splitting_neurons_keeps_the_function(generator):
