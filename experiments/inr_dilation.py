@@ -31,7 +31,7 @@ from weightspace.runner import Runner
 from weightspace.tasks import traced_networks
 from weightspace.zoo import Zoo, image_coordinates
 
-SECONDS = 120.0
+SECONDS = 60.0
 UNEDITED = "unedited"
 
 
