@@ -32,14 +32,37 @@ from weightspace.tasks._results import results_of, table_of
 from weightspace.tasks._splits import SplitRule
 from weightspace.tasks._task import AbstractMetanetTask, concatenated
 
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
 FOLDER = "runs/fit"
 
 
 class TaskCLI(LightningCLI):
-    """Lightning's command line for any task on any data of networks, with errors in this library's words."""
+    """Lightning's command line for any task on any data of networks, with errors in this library's words.
+
+    Args:
+        arguments: the command line, the subcommand first; parsers of other subcommands are not built.
+    """
 
     summary = ""
+
+    def __init__(self, arguments: Sequence[str]):
+        self._command = arguments[0]
+        strict = {"exit_on_error": False, "allow_abbrev": False}
+        super().__init__(
+            AbstractMetanetTask,
+            AbstractNetworkData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            args=list(arguments),
+            seed_everything_default=0,
+            parser_kwargs={**strict, self._command: dict(strict)},
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            save_config_callback=SaveConfigCallback if self._command == "fit" else None,
+        )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The one that is run, and what of it is no option."""
+        return {self._command: LightningCLI.subcommands()[self._command]}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse; an unknown key is reported together with the keys that come close."""
@@ -129,21 +152,8 @@ def run_lightning(arguments: Sequence[str]) -> str:
         ConfigurationError: an unknown key or a value without sense.
         CheckpointError: a checkpoint that cannot be read or does not fit.
     """
-    strict = {"exit_on_error": False, "allow_abbrev": False}
     with quiet_lightning():
-        cli = TaskCLI(
-            AbstractMetanetTask,
-            AbstractNetworkData,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            args=list(arguments),
-            seed_everything_default=0,
-            parser_kwargs={**strict, **{name: dict(strict) for name in SUBCOMMANDS}},
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-            save_config_callback=SaveConfigCallback if arguments[0] == "fit" else None,
-        )
-    return cli.summary
+        return TaskCLI(arguments).summary
 
 
 def explain_key_error(message: str, parser: LightningArgumentParser | None) -> str:
