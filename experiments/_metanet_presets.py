@@ -110,6 +110,10 @@ PRESETS = {
         "GMN, small (16 channels on edges)", lambda s: GMN(s.outputs, edge_channels=16, input_scales=s.scales)
     ),
     "ng_gnn": Preset("NG-GNN", lambda s: NeuralGraphGNN(s.outputs, input_scales=s.scales), Recipe(learning_rate=2e-3)),
+    "ng_gnn_small": Preset(
+        "NG-GNN, small (32 channels, 16 on edges)",
+        lambda s: NeuralGraphGNN(s.outputs, channels=32, edge_channels=16, input_scales=s.scales),
+    ),
     "ng_gnn_probes": Preset(
         "NG-GNN, small, 64 probes",
         lambda s: NeuralGraphGNN(s.outputs, channels=32, edge_channels=16, probes=s.probes(64), input_scales=s.scales),
@@ -139,6 +143,11 @@ PRESETS = {
         "ProbeGen",
         lambda s: ProbeGen(s.outputs, input_shape=s.input_shape, outputs=s.answers),
         Recipe(learning_rate=1e-3, batch_size=64),
+    ),
+    "probe_gen_small": Preset(
+        "ProbeGen, small (16 probes)",
+        lambda s: ProbeGen(s.outputs, input_shape=s.input_shape, outputs=s.answers, probes=16, width=8),
+        Recipe(learning_rate=2e-3),
     ),
 }
 
