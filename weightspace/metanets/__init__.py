@@ -14,6 +14,7 @@ from weightspace.metanets._entry_links import equivariant_dimension
 from weightspace.metanets._flattened_mlp import FlattenedMLP
 from weightspace.metanets._gmn import GMN, GMNEditor
 from weightspace.metanets._input_scales import InputScales, fit_input_scales
+from weightspace.metanets._matrix_product_gmn import MatrixProductGMN
 from weightspace.metanets._networks import NetworkReader, TracedNetwork
 from weightspace.metanets._neural_graphs_gnn import NeuralGraphGNN, NeuralGraphGNNEditor
 from weightspace.metanets._neural_graphs_transformer import NeuralGraphTransformer, NeuralGraphTransformerEditor
@@ -37,6 +38,7 @@ METANETS: tuple[type[nn.Module], ...] = (
     NeuralGraphTransformerEditor,
     ScaleGMN,
     ScaleGMNEditor,
+    MatrixProductGMN,
     ProbeGen,
     FlattenedMLP,
 )
@@ -61,6 +63,7 @@ __all__ = [
     "FlattenedMLP",
     "GMNEditor",
     "InputScales",
+    "MatrixProductGMN",
     "MeanBaseline",
     "NetworkReader",
     "NeuralGraphGNN",

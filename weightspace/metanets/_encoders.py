@@ -8,6 +8,7 @@ Legend of shape comments: N nodes, E edges, C channels, K taps, T families.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from math import isfinite
 from typing import Any
 from zlib import crc32
 
@@ -63,6 +64,26 @@ class TapMatrices(nn.Module):
         return [matrix / max(1, len(matrix)) ** 0.5 for matrix in rows.split(counts)]
 
 
+class EdgeLabels(nn.Module):
+    """A vector for the type and the attributes of the edges of each family.
+
+    Args:
+        channels: edge channels C.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.relation = nn.Embedding(len(EDGE_TYPES), channels)
+        self.attributes = nn.Linear(_ATTRIBUTE_FEATURES, channels, bias=False)
+
+    def forward(self, families: Sequence[Family[EdgeBlock]]) -> Tensor:
+        """Vectors of the families, (T, C)."""
+        weight = self.relation.weight
+        kinds = torch.tensor([edge_type_id(family.example.edge_type) for family in families], device=weight.device)
+        features = torch.stack([attribute_features(family.example.attributes) for family in families])
+        return self.relation(kinds) + self.attributes(features.to(weight))
+
+
 class EdgeEncoder(nn.Module):
     """Edge features: values at taps times the family's matrix, plus edge type and attributes.
 
@@ -97,19 +118,20 @@ class NodeEncoder(nn.Module):
 
     Args:
         channels: node channels C.
+        degrees: whether nodes know their degrees, and so the widths of the layers around them.
 
     Shapes:
         result (N, C), rows as in `Union`.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, *, degrees: bool = True):
         super().__init__()
         self.taps = TapMatrices(channels * _VALUE_FEATURES)
         self.kind = nn.Embedding(len(NODE_KINDS), channels)
         self.function = nn.Embedding(len(FUNCTIONS), channels)
         self.attributes = nn.Linear(_ATTRIBUTE_FEATURES, channels, bias=False)
         self.index = nn.Linear(2 * _INDEX_FREQUENCIES, channels, bias=False)
-        self.degree = nn.Linear(2, channels, bias=False)
+        self.degree = nn.Linear(2, channels, bias=False) if degrees else None
 
     def forward(self, union: Union, scales: InputScales) -> Tensor:
         """Features of all nodes."""
@@ -119,9 +141,12 @@ class NodeEncoder(nn.Module):
         features = torch.stack([_text_features(f.example.node_type) for f in families]).to(weight)
         label = self.kind(kinds) + self.attributes(features) + self._functions(families)  # (T, C)
         x = _encode(union, scales, families, self.taps(families), label)
+        x = x + self.index(index_features(union.index).to(x.dtype))
+        if self.degree is None:
+            return x
         adjacency = union.adjacency
         degrees = torch.stack([adjacency.out_degree, adjacency.in_degree], 1).to(x.dtype).log1p()
-        return x + self.degree(degrees) + self.index(index_features(union.index).to(x.dtype))
+        return x + self.degree(degrees)
 
     def _functions(self, families: Sequence[Family]) -> Tensor:
         """Sum of the functions' vectors, each rotated by its place, so that order counts; (T, C)."""
@@ -191,7 +216,8 @@ def _edge_labels(block: EdgeBlock) -> tuple[int, Tensor]:
 
 
 def attribute_features(attributes: Mapping[str, Any]) -> Tensor:
-    """JSON values of any keys as a vector of fixed length, by signed hashing; numbers enter as sign(v) log(1 + |v|).
+    """JSON values of any keys as a vector of fixed length, by signed hashing; numbers enter as sign(v) log(1 + |v|),
+    infinite ones (the value of a mask) as words.
 
     Example:
         >>> attribute_features({"stride": [2, 2]}).equal(attribute_features({"stride": [1, 1]}))
@@ -199,7 +225,7 @@ def attribute_features(attributes: Mapping[str, Any]) -> Tensor:
     """
     features = [0.0] * _ATTRIBUTE_FEATURES
     for key, value in _leaves("", attributes):
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
             size = torch.tensor(float(value)).abs().log1p().item() * (1 if value >= 0 else -1)
         else:
             key, size = f"{key}={value}", 1.0

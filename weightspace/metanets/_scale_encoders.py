@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weightspace.graph import EdgeBlock, Site
-from weightspace.metanets._encoders import TapMatrices, attribute_features, family_values
+from weightspace.graph import Site
+from weightspace.metanets._encoders import EdgeLabels, TapMatrices, family_values
 from weightspace.metanets._input_scales import InputScales, scaled_values
 from weightspace.metanets._scale_frames import Framed
 from weightspace.metanets._union import Family, Union
-from weightspace.vocabulary import EDGE_TYPES, edge_type_id
 
 _ODD_FEATURES = 2
 
@@ -43,8 +42,7 @@ class SignedEncoder(nn.Module):
         super().__init__()
         self.sites, self.blocks = TapMatrices(channels * _ODD_FEATURES), TapMatrices(edge_channels * _ODD_FEATURES)
         self.carriers = TapMatrices(edge_channels * _ODD_FEATURES)
-        self.relation = nn.Embedding(len(EDGE_TYPES), edge_channels)
-        self.attributes = nn.Linear(len(attribute_features({})), edge_channels, bias=False)
+        self.labels = EdgeLabels(edge_channels)
 
     def nodes(self, union: Union, scales: InputScales, framed: Sequence[Framed]) -> Tensor:
         """Features of nodes, (N, C)."""
@@ -70,10 +68,10 @@ class SignedEncoder(nn.Module):
         """Features of edges, (E, C_e)."""
         families = union.edge_families
         if not families:
-            return self.relation.weight.new_zeros(0, self.relation.embedding_dim)
+            return self.labels.relation.weight.new_zeros(0, self.labels.relation.embedding_dim)
         by_site = _by_member(union.node_families, self.carriers(union.node_families))
         found = []
-        for family, matrix, label in zip(families, self.blocks(families), self._labels(families), strict=True):
+        for family, matrix, label in zip(families, self.blocks(families), self.labels(families), strict=True):
             passes = [framed[g].topology.blocks[j].passes[:, None] for g, j in family.members]
             passing = _stacked(union, passes, family)
             if len(matrix):
@@ -85,13 +83,6 @@ class SignedEncoder(nn.Module):
             ]
             found.append((passing.to(label.dtype) + torch.cat(carried)) * label)
         return torch.cat(found)
-
-    def _labels(self, families: Sequence[Family[EdgeBlock]]) -> Tensor:
-        """A vector for the type and attributes of each family; (T, C_e)."""
-        weight = self.relation.weight
-        kinds = torch.tensor([edge_type_id(family.example.edge_type) for family in families], device=weight.device)
-        features = torch.stack([attribute_features(family.example.attributes) for family in families])
-        return self.relation(kinds) + self.attributes(features.to(weight))
 
 
 def _by_member(families: Sequence[Family[Site]], matrices: Sequence[Tensor]) -> dict[tuple[int, int], Tensor]:
