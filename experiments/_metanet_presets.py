@@ -19,6 +19,7 @@ from weightspace.metanets import (
     FlattenedMLP,
     GMNEditor,
     InputScales,
+    MatrixProductGMN,
     NetworkReader,
     NeuralGraphGNN,
     NeuralGraphGNNEditor,
@@ -138,6 +139,15 @@ PRESETS = {
         "ScaleGMN-B, small (64 channels, 16 on edges)",
         lambda s: ScaleGMN(s.outputs, channels=64, edge_channels=16, input_scales=s.scales),
         scalings=True,
+    ),
+    "matrix_product_gmn": Preset(
+        "Matrix-product GMN",
+        lambda s: MatrixProductGMN(s.outputs, input_scales=s.scales),
+        Recipe(learning_rate=2e-3),
+    ),
+    "matrix_product_gmn_small": Preset(
+        "Matrix-product GMN, small (32 channels)",
+        lambda s: MatrixProductGMN(s.outputs, channels=32, input_scales=s.scales),
     ),
     "probe_gen": Preset(
         "ProbeGen",

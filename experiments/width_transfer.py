@@ -1,8 +1,9 @@
 """Width transfer: models trained on networks of width 16 predict the accuracy of the same functions at greater width.
 
-The models are those of `accuracy_prediction` (its runs must be there). Each test network is widened by splitting: every
-hidden neuron becomes k neurons with its incoming weights and bias, and each of its outgoing weights is divided among
-the copies in random positive shares, so that the network computes what it did before and has the same accuracy.
+The models are those of `accuracy_prediction` (its runs must be there). Each test network is widened by
+`weightspace.symmetry.widen`: every hidden neuron becomes k neurons with its incoming weights and bias, and each of its
+outgoing weights is divided among the copies in random shares, so that the network computes what it did before and has
+the same accuracy.
 
 Run:   python -m experiments.width_transfer --zoo ZOO        (the zoo and the runs of accuracy_prediction)
        python -m experiments.width_transfer --smoke          (in seconds)
@@ -27,6 +28,7 @@ from experiments.accuracy_prediction import TABLE as TRAINED
 from experiments.accuracy_prediction import tiny_zoo
 from weightspace.measures import r2
 from weightspace.metanets import TracedNetwork, WeightStatistics, from_pretrained
+from weightspace.symmetry import widen
 from weightspace.tasks import Split
 from weightspace.zoo import Zoo
 from weightspace.zoo import build as build_module
@@ -34,28 +36,6 @@ from weightspace.zoo import build as build_module
 FACTORS = (1, 2, 4, 8)
 NETWORKS = 200  # test networks of each width
 MODELS = ("statistics", *(name for name in MIXED_MODELS if name not in (*BASELINES, "ng_t")))
-
-
-def widened(state: Mapping[str, Tensor], factor: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """Stacked chains of layers with every hidden neuron split into `factor` neurons.
-
-    Args:
-        state: `name.weight` and `name.bias` of layer after layer, stacked; each reads all outputs of the one before.
-        factor: copies of each hidden neuron.
-        generator: of the shares in which outgoing weights are divided.
-    """
-    layers = [name.removesuffix(".weight") for name in state if name.endswith(".weight")]
-    result = {}
-    for i, layer in enumerate(layers):
-        weight, bias = state[f"{layer}.weight"], state[f"{layer}.bias"]
-        if i > 0:
-            shares = torch.rand(*weight.shape[:3], factor, generator=generator, dtype=weight.dtype) + 0.5
-            shares = (shares / shares.sum(-1, keepdim=True)).flatten(2)  # (B, out, in * factor)
-            weight = weight.repeat_interleave(factor, 2) * shares.reshape(*shares.shape, *[1] * (weight.dim() - 3))
-        if i < len(layers) - 1:
-            weight, bias = weight.repeat_interleave(factor, 1), bias.repeat_interleave(factor, 1)
-        result |= {f"{layer}.weight": weight, f"{layer}.bias": bias}
-    return result
 
 
 def widened_problem(zoo: Zoo, index: Tensor, factor: int) -> tuple[ZooProblem, list[TracedNetwork]]:
@@ -67,7 +47,8 @@ def widened_problem(zoo: Zoo, index: Tensor, factor: int) -> tuple[ZooProblem, l
         module = wide_module(spec, factor)
         inputs = (torch.zeros(1, *spec.get("image", (1, 28, 28))),)
         space = ws.trace(module, *inputs)
-        stacked = widened(chosen.stacked(rows), factor, torch.Generator().manual_seed(0))
+        narrow = zoo.spaces[chosen[int(rows[0])].signature]
+        stacked = widen(narrow, chosen.stacked(rows), space, generator=torch.Generator().manual_seed(0))
         graphs[space.signature], spaces[space.signature] = space.to_graphs(stacked), space
         positions[space.signature] = rows
         networks.append(TracedNetwork(space, module, inputs))

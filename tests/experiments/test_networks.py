@@ -4,13 +4,7 @@ import weightspace as ws
 from experiments._budgeted_training import schedule
 from experiments._stacked_networks import StackedNetworks, rows_of
 from experiments.experiments_page import PAGE, above, page, score
-from experiments.width_transfer import wide_module, widened
 from weightspace.zoo import Zoo, build
-
-SPECS = [
-    {"factory": "cnn", "channels": [3, 4], "padding": 0, "image": [2, 9, 9], "head": "gap", "activation": "tanh"},
-    {"factory": "small_cnn_zoo", "in_channels": 1, "activation": "relu"},
-]
 
 
 def test_networks_are_taken_in_the_order_asked_for(tmp_path):
@@ -32,23 +26,6 @@ def test_constants_are_taken_with_their_networks():
     graph = ws.trace(module, torch.zeros(5, 2)).to_graphs(stacked)
     taken = ws.trace(module, torch.zeros(5, 2)).to_state_dict(rows_of(graph, torch.tensor([3, 1])))
     assert all(torch.equal(taken[name], value[[3, 1]]) for name, value in stacked.items())
-
-
-def test_splitting_neurons_keeps_the_function(generator):
-    for spec in SPECS:
-        module = build(spec).double()
-        x = torch.randn(3, *spec.get("image", (1, 28, 28)), generator=generator, dtype=torch.float64)
-        state = {
-            name: torch.randn(2, *value.shape, generator=generator, dtype=torch.float64)
-            for name, value in module.state_dict().items()
-        }
-        wide = widened(state, 3, generator)
-        for i in range(2):
-            before, after = module, wide_module(spec, 3).double()
-            before.load_state_dict({name: value[i] for name, value in state.items()})
-            after.load_state_dict({name: value[i] for name, value in wide.items()})
-            torch.testing.assert_close(after(x), before(x), rtol=1e-10, atol=1e-10)
-            assert len(after.state_dict()["0.bias"]) == 3 * len(before.state_dict()["0.bias"])
 
 
 def test_the_learning_rate_rises_and_falls():
