@@ -7,7 +7,15 @@ from torch import nn
 from weightspace.errors import ConfigurationError
 from weightspace.metanets import GMN, InputScales
 from weightspace.runner import Runner
-from weightspace.tasks import AttributePrediction, Optimisation, SplitRule, ZooData, last_checkpoint, train_in
+from weightspace.tasks import (
+    AttributePrediction,
+    Augmentation,
+    Optimisation,
+    SplitRule,
+    ZooData,
+    last_checkpoint,
+    train_in,
+)
 from weightspace.tasks import _task as task_module
 from weightspace.tasks._folder import read_training_checkpoint
 
@@ -122,6 +130,27 @@ def test_a_network_that_the_data_do_not_hold(data):
     [graph] = next(data.whole("validation")).graphs
     with pytest.raises(ConfigurationError, match="which the data do not hold; call prepare"):
         little().runner(graph)
+
+
+def test_a_split_without_validation_networks(tmp_path, zoo_path):
+    data = ZooData(zoo_path, split=SplitRule(fractions=(0.8, 0.0, 0.2)))
+    with pytest.raises(ConfigurationError, match="no validation networks, which tell the best epoch; give some with"):
+        train_in(tmp_path, little(), data, epochs=1, progress=False)
+
+
+def test_training_networks_are_augmented_and_scored_ones_are_not(data):
+    batch = next(data.whole("train"))
+    losses, outputs = [], []
+    for augmentation in (None, Augmentation(group=True), Augmentation(noise=0.5)):
+        torch.manual_seed(0)
+        task = AttributePrediction(GMN(1, channels=8, layers=1), augmentation=augmentation)
+        task.prepare(data)
+        task.fit_inputs(data)
+        losses.append(task.loss(batch).item())
+        outputs.append(task.evaluate(batch)["output test_accuracy"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5), "GMN is invariant under the group"
+    assert abs(losses[2] - losses[0]) > 1e-4 * abs(losses[0])
+    assert torch.equal(outputs[0], outputs[1]) and torch.equal(outputs[0], outputs[2])
 
 
 def test_a_checkpoint_keeps_what_was_fitted(tmp_path, data, zoo_path):

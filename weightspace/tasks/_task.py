@@ -170,6 +170,11 @@ class AbstractMetanetTask(LightningModule, ABC):
     def on_fit_start(self) -> None:
         """Start the clock and fit the inputs."""
         self._since = seconds_on(self.device)
+        if not len(self.data.split.validation):
+            raise ConfigurationError(
+                f"{self.data.title}: the split has no validation networks, which tell the best epoch; give some with "
+                "data.split.fractions"
+            )
         self.fit_inputs(self.data)
 
     def on_validation_start(self) -> None:
