@@ -92,7 +92,7 @@ def configurations(*, smoke: bool) -> list[InrConfig]:
     """The default schedule, then Adam with one constant learning rate."""
     if smoke:
         return [InrConfig(networks=4, steps=3), InrConfig(networks=4, steps=3, schedule="plain")]
-    plain = [InrConfig(data="mnist", networks=64, schedule="plain", steps=steps) for steps in (1000, 2000, 4000)]
+    plain = [InrConfig(data="mnist", networks=16, schedule="plain", steps=steps) for steps in (1000, 2000, 4000)]
     return [InrConfig(data="mnist", networks=512), *plain]
 
 
