@@ -166,6 +166,13 @@ def test_a_batch_may_mix_architectures():
     torch.testing.assert_close(model(shuffled), wanted, rtol=1e-12, atol=1e-14)
 
 
+def test_a_batch_may_be_empty():
+    space, module, _ = traced("cnn")
+    graph = space.to_graphs({key: value[:0] for key, value in stack_of(space, module).items()})
+    assert UNF(2, channels=4, layers=2, spaces=[space]).double()(graph).shape == (0, 2)
+    assert UNFEditor(channels=4, layers=2, spaces=[space]).double()(graph).batch_shape == (0,)
+
+
 def test_long_fixed_axes_are_linked_and_still_told_apart():
     module, inputs = mlp(40, 3, 30)
     space = ws.trace(module, *inputs)

@@ -166,14 +166,10 @@ def partitions(coordinates: Sequence[Coordinate]) -> list[Blocks]:
         for blocks in found:
             grown.append((*blocks, (k,)))
             for i, block in enumerate(blocks):
-                if _same(coordinate, coordinates[block[0]], blocks):
+                if coordinate.atom == coordinates[block[0]].atom:
                     grown.append((*blocks[:i], (*block, k), *blocks[i + 1 :]))
         found = grown
     return [blocks for blocks in found if _consistent(blocks, coordinates)]
-
-
-def _same(one: Coordinate, other: Coordinate, blocks: Blocks) -> bool:
-    return one.atom == other.atom
 
 
 def _consistent(blocks: Blocks, coordinates: Sequence[Coordinate]) -> bool:

@@ -66,7 +66,9 @@ def _rows(graph: ParameterGraph, scales: InputScales, count: int, dtype: torch.d
     models = graph.batch_shape[0] if graph.batch_shape else 1
     everything: tuple[Site | EdgeBlock, ...] = (*graph.sites, *graph.blocks)
     parts = [(part, _values(part)) for part in everything if part.address.numel()]
-    values = [(value / scales.divisors(graph, part)).to(dtype).reshape(models, -1) for part, value in parts]
+    values = [
+        (value / scales.divisors(graph, part)).to(dtype).reshape(models, part.address.numel()) for part, value in parts
+    ]
     address = torch.cat([part.address.flatten() for part, _ in parts])
     one_of = torch.empty(count, dtype=torch.long, device=address.device)
     one_of[address] = torch.arange(len(address), device=address.device)  # tied entries stand in several places

@@ -57,7 +57,7 @@ class EntryTrunk(nn.Module):
         """Features of every piece, those of index features at the end."""
         index = self._index(entries)
         chosen = entries.index_select(1, self.address)
-        values = value_features(chosen.reshape(-1, 1)).view(*chosen.shape, -1)
+        values = value_features(chosen.reshape(-1, 1)).view(*chosen.shape, _VALUE_FEATURES)
         values = values.split([piece.address.numel() for piece in self.plan.pieces[: self.held]], dim=1)
         h = [v.unflatten(1, p.address.shape) for v, p in zip(values, self.plan.pieces, strict=False)]
         h = self.first([*h, *index])
