@@ -15,7 +15,7 @@ from experiments._table_runs import TableResult
 from experiments._zoo_problems import accuracy_problem
 from weightspace.zoo import Zoo, ZooConfig, train_zoo
 
-SECONDS = 60.0
+SECONDS = 180.0
 
 
 def tiny_zoo(folder: Path) -> Zoo:
