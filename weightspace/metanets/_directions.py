@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from weightspace.metanets._message_passing import Adjacency, _over_incoming, _over_outgoing
+from weightspace.metanets._message_passing import Adjacency, over_incoming, over_outgoing
 
 _ROWS_ON_CPU, _ROWS_ON_GPU = 1024, 2**18
 
@@ -44,11 +44,11 @@ class Direction:
 
     def at_receivers(self, values: Tensor) -> Tensor:
         """Sum over the messages that each node receives; (E, C) -> (N, C)."""
-        return (_over_incoming if self.along else _over_outgoing)(self.adjacency, values)
+        return (over_incoming if self.along else over_outgoing)(self.adjacency, values)
 
     def at_senders(self, values: Tensor) -> Tensor:
         """Sum over the messages that each node sends; (E, C) -> (N, C)."""
-        return (_over_outgoing if self.along else _over_incoming)(self.adjacency, values)
+        return (over_outgoing if self.along else over_incoming)(self.adjacency, values)
 
 
 def both_directions(adjacency: Adjacency) -> tuple[Direction, Direction]:

@@ -55,14 +55,18 @@ def entry_rows(
     for signature in dict.fromkeys(graph.signature for graph in graphs):
         mine = [g for g, graph in enumerate(graphs) if graph.signature == signature]
         count = width(signature)
-        rows = torch.cat([_rows(graphs[g], scales, count, dtype) for g in mine])
+        rows = torch.cat([scaled_entries(graphs[g], scales, count, dtype) for g in mine])
         place = torch.cat([places[g] for g in mine])
         found.append(EntryRows(signature, tuple(mine), tuple(sizes[g] for g in mine), rows, place))
     return found
 
 
-def _rows(graph: ParameterGraph, scales: InputScales, count: int, dtype: torch.dtype) -> Tensor:
-    """Scaled entries of one graph, (B, count)."""
+def scaled_entries(graph: ParameterGraph, scales: InputScales, count: int, dtype: torch.dtype) -> Tensor:
+    """Scaled entries of the networks of one graph, in the order of their addresses.
+
+    Shapes:
+        result (B, count).
+    """
     models = graph.batch_shape[0] if graph.batch_shape else 1
     everything: tuple[Site | EdgeBlock, ...] = (*graph.sites, *graph.blocks)
     parts = [(part, _values(part)) for part in everything if part.address.numel()]

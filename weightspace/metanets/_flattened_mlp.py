@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from weightspace.errors import WeightspaceError
 from weightspace.graph import EdgeBlock, ParameterGraph, Site
-from weightspace.metanets._input_scales import InputScales, as_input_scales, scaled_values
+from weightspace.metanets._entry_values import scaled_entries
+from weightspace.metanets._input_scales import InputScales, as_input_scales
 from weightspace.metanets._networks import TracedNetwork, listed
 from weightspace.metanets._union import as_graphs
 
@@ -82,15 +83,10 @@ class FlattenedMLP(nn.Module):
 
     def _flat(self, graph: ParameterGraph) -> Tensor:
         """Scaled entries in address order, (B, entries)."""
-        models = graph.batch_shape[0] if graph.batch_shape else 1
         everything: list[Site | EdgeBlock] = [*graph.sites, *graph.blocks]
-        parts = [part for part in everything if part.address.numel()]
-        address = torch.cat([part.address.flatten() for part in parts])
-        self._check_entries(int(address.max()) + 1, graph.signature)
-        dtype = next(self.parameters()).dtype
-        values = [scaled_values(self.input_scales, graph, part, dtype).view(models, -1) for part in parts]
-        joined = torch.cat(values, dim=1)
-        return joined.new_zeros(models, self.entries).index_copy(1, address, joined)
+        found = 1 + max(int(part.address.max()) for part in everything if part.address.numel())
+        self._check_entries(found, graph.signature)
+        return scaled_entries(graph, self.input_scales, self.entries, next(self.parameters()).dtype)
 
     def _check(self, signatures: Sequence[str]) -> None:
         different = sorted(set(signatures))

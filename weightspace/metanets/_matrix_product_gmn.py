@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from weightspace.graph import ParameterGraph
 from weightspace.metanets._encoders import EdgeLabels, NodeEncoder, TapMatrices, family_values
 from weightspace.metanets._input_scales import InputScales, as_input_scales
-from weightspace.metanets._message_passing import Adjacency, _over_incoming, _over_outgoing, mean_by, segment_mean
+from weightspace.metanets._message_passing import Adjacency, mean_by, over_incoming, over_outgoing, segment_mean
 from weightspace.metanets._union import Union, unite
 
 _TYPICAL_FAN_IN = 64
@@ -213,8 +213,8 @@ class _MatrixProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(adjacency: Adjacency, o: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
-        ahead = _over_incoming(adjacency, p.index_select(0, adjacency.source).mul_(o))
-        back = _over_outgoing(adjacency, q.index_select(0, adjacency.target).mul_(o))
+        ahead = over_incoming(adjacency, p.index_select(0, adjacency.source).mul_(o))
+        back = over_outgoing(adjacency, q.index_select(0, adjacency.target).mul_(o))
         return ahead, back
 
     @staticmethod
@@ -228,10 +228,10 @@ class _MatrixProducts(torch.autograd.Function):
         o, p, q = ctx.saved_tensors
         adjacency = ctx.adjacency
         onward = grad_ahead.index_select(0, adjacency.target)  # (E, C)
-        grad_p = _over_outgoing(adjacency, onward * o)
+        grad_p = over_outgoing(adjacency, onward * o)
         grad_o = onward.mul_(p.index_select(0, adjacency.source))
         onward = grad_back.index_select(0, adjacency.source)
-        grad_q = _over_incoming(adjacency, onward * o)
+        grad_q = over_incoming(adjacency, onward * o)
         return None, grad_o.addcmul_(onward, q.index_select(0, adjacency.target)), grad_p, grad_q
 
 

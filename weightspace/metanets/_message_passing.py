@@ -140,7 +140,7 @@ def edge_pass(
         into, out_of, forward, backward, e, _ = _EdgePass.apply(adjacency, *inputs)
     if aggregate == "sum":
         return (into, out_of), (forward, backward), e
-    arriving, leaving = _at_least_one(adjacency.in_degree, e), _at_least_one(adjacency.out_degree, e)
+    arriving, leaving = at_least_one(adjacency.in_degree, e), at_least_one(adjacency.out_degree, e)
     return (into / arriving, out_of / leaving), (forward / arriving.sqrt(), backward / leaving.sqrt()), e
 
 
@@ -154,7 +154,7 @@ def segment_mean(values: Tensor, sizes: Tensor) -> Tensor:
         >>> segment_mean(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([2, 1, 0])).tolist()
         [[2.0], [5.0], [0.0]]
     """
-    return _SegmentSum.apply(values, sizes) / _at_least_one(sizes, values)
+    return _SegmentSum.apply(values, sizes) / at_least_one(sizes, values)
 
 
 def mean_by(index: Tensor, values: Tensor, size: int) -> Tensor:
@@ -164,10 +164,11 @@ def mean_by(index: Tensor, values: Tensor, size: int) -> Tensor:
         index (N,); values (N, C); result (size, C).
     """
     counts = torch.bincount(index, minlength=size)
-    return values.new_zeros(size, values.shape[1]).index_add(0, index, values) / _at_least_one(counts, values)
+    return values.new_zeros(size, values.shape[1]).index_add(0, index, values) / at_least_one(counts, values)
 
 
-def _at_least_one(counts: Tensor, like: Tensor) -> Tensor:
+def at_least_one(counts: Tensor, like: Tensor) -> Tensor:
+    """Counts as a column to divide by, 1 where they are 0; (N,) -> (N, 1)."""
     return counts.clamp(min=1).to(like.dtype)[:, None]
 
 
@@ -177,17 +178,17 @@ def _sums(values: Tensor, order: Tensor, ptr: Tensor) -> Tensor:
     return embedding_bag(order, values, ptr, mode="sum", include_last_offset=True)
 
 
-def _over_incoming(adjacency: Adjacency, values: Tensor) -> Tensor:
+def over_incoming(adjacency: Adjacency, values: Tensor) -> Tensor:
     """Sum over the edges into each node; (E, C) -> (N, C)."""
     return _sums(values, adjacency.by_target, adjacency.in_ptr)
 
 
-def _over_outgoing(adjacency: Adjacency, values: Tensor) -> Tensor:
+def over_outgoing(adjacency: Adjacency, values: Tensor) -> Tensor:
     """Sum over the edges out of each node; (E, C) -> (N, C)."""
     return _sums(values, adjacency.by_source, adjacency.out_ptr)
 
 
-def _ends_sum(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
+def ends_sum(adjacency: Adjacency, a: Tensor, b: Tensor) -> Tensor:
     """a[source] + b[target]; shapes (N, H), (N, H) -> (E, H)."""
     if adjacency.ends.shape[0] == 0:
         return a.new_zeros(0, a.shape[1])
@@ -200,12 +201,12 @@ class _EdgePass(torch.autograd.Function):
     @staticmethod
     def forward(adjacency: Adjacency, e: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         a, b, p, q, w_in, w_out = inputs
-        h = _ends_sum(adjacency, a, b).addmm_(e, w_in).relu_()  # (E, H)
+        h = ends_sum(adjacency, a, b).addmm_(e, w_in).relu_()  # (E, H)
         forward = p.index_select(0, adjacency.source).mul_(e)  # (E, C)
-        forward = _over_incoming(adjacency, forward)  # (N, C)
+        forward = over_incoming(adjacency, forward)  # (N, C)
         backward = q.index_select(0, adjacency.target).mul_(e)
-        backward = _over_outgoing(adjacency, backward)
-        into, out_of = _over_incoming(adjacency, h), _over_outgoing(adjacency, h)  # (N, H)
+        backward = over_outgoing(adjacency, backward)
+        into, out_of = over_incoming(adjacency, h), over_outgoing(adjacency, h)  # (N, H)
         return into, out_of, forward, backward, torch.addmm(e, h, w_out), h
 
     @staticmethod
@@ -221,16 +222,16 @@ class _EdgePass(torch.autograd.Function):
         grad_into, grad_out_of, grad_forward, grad_backward, grad_e, _ = grads
         e, h, p, q, w_in, w_out = ctx.saved_tensors
         adjacency = ctx.adjacency
-        grad_h = _ends_sum(adjacency, grad_out_of, grad_into).addmm_(grad_e, w_out.t())
+        grad_h = ends_sum(adjacency, grad_out_of, grad_into).addmm_(grad_e, w_out.t())
         torch.ops.aten.threshold_backward.grad_input(grad_h, h, 0, grad_input=grad_h)
-        grad_a, grad_b = _over_outgoing(adjacency, grad_h), _over_incoming(adjacency, grad_h)
+        grad_a, grad_b = over_outgoing(adjacency, grad_h), over_incoming(adjacency, grad_h)
         grad_w_in, grad_w_out = e.t() @ grad_h, h.t() @ grad_e
         new_grad_e = torch.addmm(grad_e, grad_h, w_in.t())
         onward = grad_forward.index_select(0, adjacency.target)  # (E, C)
-        grad_p = _over_outgoing(adjacency, onward * e)
+        grad_p = over_outgoing(adjacency, onward * e)
         new_grad_e.addcmul_(onward, p.index_select(0, adjacency.source))
         onward = grad_backward.index_select(0, adjacency.source)
-        grad_q = _over_incoming(adjacency, onward * e)
+        grad_q = over_incoming(adjacency, onward * e)
         new_grad_e.addcmul_(onward, q.index_select(0, adjacency.target))
         return None, new_grad_e, grad_a, grad_b, grad_p, grad_q, grad_w_in, grad_w_out
 

@@ -11,11 +11,11 @@ from torch.autograd.function import once_differentiable
 
 from weightspace.metanets._message_passing import (
     Adjacency,
-    _at_least_one,
-    _ends_sum,
-    _over_incoming,
-    _over_outgoing,
+    at_least_one,
+    ends_sum,
     mean_by,
+    over_incoming,
+    over_outgoing,
 )
 from weightspace.metanets._union import Union
 
@@ -91,10 +91,10 @@ class ScaleLayer(nn.Module):
         inputs = [tensor.to(dtype) for tensor in (e, o, a, b, p, q, w_in, w_out)]
         with torch.autocast(device, enabled=False):
             into, out_of, ahead, back, e, _ = _ScalePass.apply(union.adjacency, *inputs)
-        arriving = _at_least_one(union.adjacency.in_degree, e)
+        arriving = at_least_one(union.adjacency.in_degree, e)
         if not self.bidirectional:
             return [into / arriving], [ahead / arriving.sqrt()], e
-        leaving = _at_least_one(union.adjacency.out_degree, e)
+        leaving = at_least_one(union.adjacency.out_degree, e)
         return [into / arriving, out_of / leaving], [ahead / arriving.sqrt(), back / leaving.sqrt()], e
 
 
@@ -123,13 +123,13 @@ class _ScalePass(torch.autograd.Function):
     @staticmethod
     def forward(adjacency: Adjacency, e: Tensor, o: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
         a, b, p, q, w_in, w_out = inputs
-        h = _ends_sum(adjacency, a, b).addmm_(e, w_in).relu_()  # (E, C_e)
+        h = ends_sum(adjacency, a, b).addmm_(e, w_in).relu_()  # (E, C_e)
         c = torch.addcmul(o, o, e)
-        ahead = _over_incoming(adjacency, p.index_select(0, adjacency.source).mul_(c))  # (N, C_e)
-        into, out_of, back = _over_incoming(adjacency, h), h.new_zeros(0), h.new_zeros(0)
+        ahead = over_incoming(adjacency, p.index_select(0, adjacency.source).mul_(c))  # (N, C_e)
+        into, out_of, back = over_incoming(adjacency, h), h.new_zeros(0), h.new_zeros(0)
         if q.shape[0]:
-            out_of = _over_outgoing(adjacency, h)
-            back = _over_outgoing(adjacency, q.index_select(0, adjacency.target).mul_(c))
+            out_of = over_outgoing(adjacency, h)
+            back = over_outgoing(adjacency, q.index_select(0, adjacency.target).mul_(c))
         return into, out_of, ahead, back, torch.addmm(e, h, w_out), h
 
     @staticmethod
@@ -147,18 +147,18 @@ class _ScalePass(torch.autograd.Function):
         adjacency = ctx.adjacency
         both = bool(q.shape[0])
         grad_out = grad_out_of if both else torch.zeros_like(grad_into)
-        grad_h = _ends_sum(adjacency, grad_out, grad_into).addmm_(grad_e, w_out.t())
+        grad_h = ends_sum(adjacency, grad_out, grad_into).addmm_(grad_e, w_out.t())
         torch.ops.aten.threshold_backward.grad_input(grad_h, h, 0, grad_input=grad_h)
-        grad_a, grad_b = _over_outgoing(adjacency, grad_h), _over_incoming(adjacency, grad_h)
+        grad_a, grad_b = over_outgoing(adjacency, grad_h), over_incoming(adjacency, grad_h)
         grad_w_in, grad_w_out = e.t() @ grad_h, h.t() @ grad_e
         new_grad_e = torch.addmm(grad_e, grad_h, w_in.t())
         c = torch.addcmul(o, o, e)
         onward = grad_ahead.index_select(0, adjacency.target)  # (E, C_e)
-        grad_p, grad_q = _over_outgoing(adjacency, onward * c), None
+        grad_p, grad_q = over_outgoing(adjacency, onward * c), None
         grad_c = onward.mul_(p.index_select(0, adjacency.source))
         if both:
             onward = grad_back.index_select(0, adjacency.source)
-            grad_q = _over_incoming(adjacency, onward * c)
+            grad_q = over_incoming(adjacency, onward * c)
             grad_c = grad_c.addcmul_(onward, q.index_select(0, adjacency.target))
         grad_o = torch.addcmul(grad_c, grad_c, e)
         return None, new_grad_e.addcmul_(grad_c, o), grad_o, grad_a, grad_b, grad_p, grad_q, grad_w_in, grad_w_out
