@@ -6,13 +6,13 @@ A run that is there is not done again, so a table can be stopped, gone on with, 
 import json
 import math
 import platform
-import statistics
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from weightspace.measures import bootstrap_mean, paired_bootstrap
@@ -103,11 +103,9 @@ def _row(runs: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]], met
 
 
 def _spread(values: list[float]) -> dict[str, Any]:
-    return {
-        "mean": statistics.fmean(values),
-        "deviation": statistics.stdev(values) if len(values) > 1 else None,
-        "values": values,
-    }
+    """Mean and standard deviation; none of what is not a number (the rank correlation of a constant)."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "deviation": deviation, "values": values}
 
 
 def _above(run: dict[str, Any], baseline: Sequence[dict[str, Any]], metric: str) -> list[float]:
