@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import weightspace as ws
 from tests.metanets._graphs import attention, cnn, mlp, num_models, residual_cnn, singles, zoo_of_graphs
 from tests.metanets._twins import trunk_twin
 from weightspace.metanets import GMN, GMNEditor, fit_input_scales
@@ -248,3 +249,22 @@ def test_scaling_all_networks_together_changes_nothing():
     scaled = graph.replace(x=[s.x * 7 for s in graph.sites], edge_attr=[b.edge_attr * 7 for b in graph.blocks])
     torch.testing.assert_close(gmn([scaled])(scaled), gmn([graph])(graph), **TIGHT)
     assert (gmn([graph])(scaled) - gmn([graph])(graph)).abs().amax(-1).min() > 1e-6
+
+
+class Causal(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = (torch.nn.Linear(2, 3) for _ in range(3))
+
+    def forward(self, x):
+        scores = self.query(x) @ self.key(x).transpose(1, 2)
+        later = torch.ones(scores.shape[1:], dtype=torch.bool, device=x.device).triu(1)
+        return scores.masked_fill(later, -torch.inf).softmax(-1) @ self.value(x)
+
+
+def test_masks_with_infinite_values_are_read():
+    module = Causal()
+    graph = ws.trace(module, torch.zeros(1, 4, 2)).to_graph(module.double().state_dict())
+    assert any("inf" in site.node_type for site in graph.sites)
+    assert gmn()(graph).isfinite().all()
+    assert all(block.edge_attr.isfinite().all() for block in editor()(graph).blocks)

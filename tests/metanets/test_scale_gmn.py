@@ -134,7 +134,7 @@ class TestScaleGMNEditorOnMore(MetanetTests):
     symmetries = ALL
 
     def metanet(self, networks: tuple[TracedNetwork, ...]) -> nn.Module:
-        return attached(ScaleGMNEditor(channels=8, layers=4), networks)
+        return attached(ScaleGMNEditor(channels=8, layers=5), networks)
 
     def architectures(self) -> Mapping[str, Architecture]:
         return {**super().architectures(), **architectures()}
