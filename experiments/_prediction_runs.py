@@ -11,7 +11,7 @@ from experiments._budgeted_training import Training, predict, train_within
 from experiments._metanet_presets import PRESETS, Preset, Setting, build
 from experiments._table_command import Job
 from experiments._zoo_problems import ZooProblem
-from weightspace.metanets import fit_input_scales, save_pretrained
+from weightspace.metanets import save_pretrained
 from weightspace.tasks import traced_networks
 from weightspace.zoo import Zoo
 
@@ -51,8 +51,8 @@ class PredictionRuns:
     @cached_property
     def setting(self) -> Setting:
         """What models are built for."""
-        scales = fit_input_scales(self.problem.networks.take(self.problem.split.train)[0])
-        return Setting(self.problem.outputs, scales, list(traced_networks(self.zoo).values()))
+        networks = list(traced_networks(self.zoo).values())
+        return Setting(self.problem.outputs, self.problem.input_scales(), networks)
 
 
 def facts_of(preset: Preset, metanet: nn.Module, training: Training) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What is predicted for the networks of a zoo, as a training problem: their accuracy, or the class of their image."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from experiments._budgeted_training import Problem
 from experiments._stacked_networks import StackedNetworks
 from weightspace.graph import ParameterGraph
 from weightspace.measures import METRICS, accuracy, kendall_tau
-from weightspace.metanets import MeanBaseline, WeightStatistics, weight_statistics
+from weightspace.metanets import InputScales, MeanBaseline, WeightStatistics, fit_input_scales, weight_statistics
 from weightspace.tasks import Split, SplitRule, split_by_run, split_zoo
 from weightspace.zoo import Zoo
 
 NOISE = 0.1  # in training on accuracies: without, networks are learned by heart
+LESS_NOISE = 0.05
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class ZooProblem:
         target: accuracies, or classes as integers; (N,).
         split: into train, validation and test.
         noise: added to every number of a network in training, relative to the root mean square of its tensor.
+        scales_per_layer: whether inputs are divided by the spread of their layer, or of all parameters of their role.
     """
 
     networks: StackedNetworks
     target: Tensor
     split: Split
     noise: float = 0.0
+    scales_per_layer: bool = True
 
     @property
     def classes(self) -> bool:
@@ -55,6 +58,11 @@ class ZooProblem:
             loss=self.loss,
             score=self.score,
         )
+
+    def input_scales(self) -> InputScales:
+        """Of the training networks."""
+        scales = fit_input_scales(self.networks.take(self.split.train)[0])
+        return scales if self.scales_per_layer else InputScales(per_role=scales.per_role)
 
     def run(self, metanet: nn.Module, index: Tensor) -> Tensor:
         """Outputs for networks at these positions, in their order."""
@@ -124,6 +132,11 @@ def accuracy_problem(zoo: Zoo) -> ZooProblem:
     rows: list[dict[str, Any]] = zoo.attributes
     target = torch.tensor([float(row["test_accuracy"]) for row in rows])
     return ZooProblem(StackedNetworks.of_zoo(zoo), target, split_by_run([row["run"] for row in rows]), NOISE)
+
+
+def varied_accuracy_problem(zoo: Zoo) -> ZooProblem:
+    """The same for many architectures, of each of which there are too few networks to know the spread of a layer."""
+    return replace(accuracy_problem(zoo), noise=LESS_NOISE, scales_per_layer=False)
 
 
 def label_problem(zoo: Zoo) -> ZooProblem:

@@ -12,7 +12,7 @@ from pathlib import Path
 from experiments._prediction_runs import MIXED_MODELS, PredictionRuns, about
 from experiments._table_command import Table, run_command
 from experiments._table_runs import TableResult
-from experiments._zoo_problems import accuracy_problem
+from experiments._zoo_problems import varied_accuracy_problem
 from weightspace.zoo import Zoo, ZooConfig, train_zoo
 
 SECONDS = 180.0
@@ -28,10 +28,10 @@ TABLE = Table(
     name="heterogeneous_accuracy",
     models=MIXED_MODELS,
     seconds=SECONDS,
-    work=lambda zoo: PredictionRuns(zoo, accuracy_problem),
+    work=lambda zoo: PredictionRuns(zoo, varied_accuracy_problem),
     metric="kendall_tau",
     tiny_zoo=tiny_zoo,
-    about=about(accuracy_problem),
+    about=about(varied_accuracy_problem),
 )
 
 
