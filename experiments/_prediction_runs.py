@@ -15,7 +15,10 @@ from weightspace.metanets import save_pretrained
 from weightspace.tasks import traced_networks
 from weightspace.zoo import Zoo
 
-BASELINES = {"mean": "Mean of the training targets", "statistics": "Weight statistics, gradient boosting"}
+BASELINES = {
+    "mean": "Mean (or most frequent class) of the training networks",
+    "statistics": "Weight statistics, gradient boosting",
+}
 ALL_MODELS = (*BASELINES, *PRESETS)
 MIXED_MODELS = (*BASELINES, *(name for name, preset in PRESETS.items() if not preset.one_architecture))
 

@@ -1,5 +1,6 @@
 """What is predicted for the networks of a zoo, as a training problem: their accuracy, or the class of their image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,15 +108,17 @@ class ZooProblem:
 
 
 def _with_noise(graph: ParameterGraph, size: float) -> ParameterGraph:
-    """Networks with normal noise on all of their numbers."""
+    """Networks with normal noise on their parameters; running statistics stay, because a variance is not negative."""
 
-    def blurred(values: Tensor) -> Tensor:  # (B, n, K)
-        spread = values.square().mean((1, 2), keepdim=True).sqrt() if values.numel() else values
-        return values + size * spread * torch.randn_like(values)
+    def blurred(values: Tensor, roles: Sequence[str]) -> Tensor:  # (B, n, K)
+        if not values.numel():
+            return values
+        spread = values.square().mean((1, 2), keepdim=True).sqrt()
+        learned = values.new_tensor([float(not role.startswith("running")) for role in roles])
+        return values + size * spread * learned * torch.randn_like(values)
 
-    return graph.replace(
-        x=[blurred(site.x) for site in graph.sites], edge_attr=[blurred(block.edge_attr) for block in graph.blocks]
-    )
+    x = [blurred(site.x, site.roles) for site in graph.sites]
+    return graph.replace(x=x, edge_attr=[blurred(block.edge_attr, [block.role]) for block in graph.blocks])
 
 
 def _boosted_classes(train: list[ParameterGraph], target: Tensor, test: list[ParameterGraph], seed: int) -> Tensor:
