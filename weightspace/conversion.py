@@ -143,8 +143,8 @@ class GraphLayout:
         ]
         self._repeated = self._check_covered()
 
-    def _on(self, device: torch.device) -> tuple[list[NodeTensors], list[EdgeTensors]]:
-        """Index tensors on a device, copied once."""
+    def tensors_on(self, device: torch.device) -> tuple[list[NodeTensors], list[EdgeTensors]]:
+        """Index tensors of sites and blocks on a device, copied once."""
         if device not in self._moved:
             self._moved[device] = (
                 [site.to(device) for site in self._sites],
@@ -206,7 +206,7 @@ class GraphLayout:
         space = self._space
         check_tied(space, values)
         like = values[next(iter(space.parameters))]
-        on_sites, on_blocks = self._on(like.device)
+        on_sites, on_blocks = self.tensors_on(like.device)
         parts = [
             self._numbers(columns, values, lead, site)
             for columns, site in zip(self._site_sources, on_sites, strict=True)
@@ -271,7 +271,7 @@ class GraphLayout:
 
     def _is_unchanged(self, graph: ParameterGraph) -> bool:
         """Whether nodes and edges lie in the order in which they were built."""
-        known = [tensors.address for group in self._on(graph.sites[0].address.device) for tensors in group]
+        known = [tensors.address for group in self.tensors_on(graph.sites[0].address.device) for tensors in group]
         found = [site.address for site in graph.sites] + [block.address for block in graph.blocks]
         return len(known) == len(found) and all(a is b for a, b in zip(known, found, strict=True))
 

@@ -288,7 +288,7 @@ def test_a_graph_of_another_space_is_refused():
     mine, other = (traced_mlp(2, width, 1, activation=nn.ReLU) for width in (3, 4))
     graph = mine.space.to_graph(mine.module.state_dict())
     wrong = dataclasses.replace(graph, signature=other.signature)
-    with pytest.raises(WeightspaceError, match="whose nodes and edges are not those of the attached space"):
+    with pytest.raises(WeightspaceError, match="its nodes and edges are no relabelling of that architecture"):
         attached(ScaleGMN(1, channels=8, layers=1), [other])(wrong)
 
 

@@ -231,7 +231,7 @@ def equivariant_dimension(space: WeightSpace, *, max_fixed: int | None = None) -
         >>> import torch, weightspace as ws
         >>> net = torch.nn.Sequential(torch.nn.Linear(2, 5), torch.nn.Linear(5, 5), torch.nn.Linear(5, 1))
         >>> equivariant_dimension(ws.trace(net, torch.zeros(1, 2)))
-        145
+        75
     """
     longest = max((atom.size for atom in space.atoms.values()), default=1)
     found = entry_pieces(space, longest if max_fixed is None else max_fixed)

@@ -5,15 +5,68 @@ and through structural edges by their neighbours: colour refinement (1-dimension
 Nodes of one final colour are interchangeable for every function of the graph.
 """
 
+from collections.abc import Sequence
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from weightspace.errors import WeightspaceError
-from weightspace.graph import EdgeBlock, ParameterGraph, Site
+from weightspace.graph import ParameterGraph
+
+
+class Nodes(Protocol):
+    """A site, or its index tensors."""
+
+    @property
+    def address(self) -> Tensor:
+        """Offsets of the numbers, (n, K)."""
+
+    @property
+    def index(self) -> Tensor:
+        """Positions on fixed axes, (n,)."""
+
+
+class Edges(Protocol):
+    """A block of edges, or its index tensors."""
+
+    @property
+    def address(self) -> Tensor:
+        """Offsets of the entries, (E, K)."""
+
+    @property
+    def edge_index(self) -> Tensor:
+        """Numbers of sources and targets, (2, E)."""
+
+
+def node_numbers(graph: ParameterGraph, sites: Sequence[Nodes], blocks: Sequence[Edges]) -> Tensor | None:
+    """For each node of a graph its canonical number; None where all stand in canonical order.
+
+    Args:
+        graph: of any order of nodes and edges.
+        sites: of a graph of the same space, as `WeightSpace.to_graph` makes it.
+        blocks: of that graph.
+
+    Shapes:
+        result (N,).
+
+    Raises:
+        WeightspaceError: the graph is no relabelling of the canonical one.
+    """
+    if _same_order(_topology(graph.sites, graph.blocks), _topology(sites, blocks)):
+        return None
+    found, wanted = _colours(graph.sites, graph.blocks), _colours(sites, blocks)
+    (here, mine), (there, theirs) = found.sort(), wanted.sort()
+    if not torch.equal(here, there):
+        raise WeightspaceError(
+            f"the graph's signature is {graph.signature[:12]}, but its nodes and edges are no relabelling of that "
+            "architecture's; make graphs with space.to_graph or space.to_graphs"
+        )
+    return torch.empty_like(mine).index_copy_(0, mine, theirs)
 
 
 def node_order(graph: ParameterGraph, canonical: ParameterGraph) -> list[Tensor] | None:
-    """For every site, the canonical number of each node of the graph; None where all stand in canonical order.
+    """For every site, the canonical number in the site of each node; None where all stand in canonical order.
 
     Args:
         graph: of any order of nodes and edges.
@@ -22,44 +75,29 @@ def node_order(graph: ParameterGraph, canonical: ParameterGraph) -> list[Tensor]
     Raises:
         WeightspaceError: the graph is no relabelling of the canonical one.
     """
-    if _same_order(graph, canonical):
+    numbers = node_numbers(graph, canonical.sites, canonical.blocks)
+    if numbers is None:
         return None
-    found, wanted = _colours(graph), _colours(canonical)
-    sizes = [[site.num_nodes for site in g.sites] for g in (graph, canonical)]
-    if sizes[0] != sizes[1]:
-        raise _mismatch(graph)
-    orders = []
-    for here, there in zip(found.split(sizes[0]), wanted.split(sizes[1]), strict=True):
-        (here, mine), (there, theirs) = here.sort(), there.sort()
-        if not torch.equal(here, there):
-            raise _mismatch(graph)
-        orders.append(torch.empty_like(mine).index_copy_(0, mine, theirs))
-    return orders
+    parts = numbers.split([site.num_nodes for site in graph.sites])
+    return [part - first for part, first in zip(parts, graph.site_offsets, strict=True)]
 
 
-def _mismatch(graph: ParameterGraph) -> WeightspaceError:
-    return WeightspaceError(
-        f"the graph's signature is {graph.signature[:12]}, but its nodes and edges are no relabelling of that "
-        "architecture's; make graphs with space.to_graph or space.to_graphs"
-    )
-
-
-def _same_order(graph: ParameterGraph, other: ParameterGraph) -> bool:
-    pairs = [*zip(_topology(graph), _topology(other), strict=False)]
+def _same_order(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    pairs = [*zip(tensors, others, strict=False)]
     return all(a is b for a, b in pairs) or all(torch.equal(a, b) for a, b in pairs)
 
 
-def _topology(graph: ParameterGraph) -> list[Tensor]:
-    of_sites = [tensor for site in graph.sites for tensor in (site.address, site.index)]
-    return of_sites + [tensor for block in graph.blocks for tensor in (block.address, block.edge_index)]
+def _topology(sites: Sequence[Nodes], blocks: Sequence[Edges]) -> list[Tensor]:
+    of_sites = [tensor for site in sites for tensor in (site.address, site.index)]
+    return of_sites + [tensor for block in blocks for tensor in (block.address, block.edge_index)]
 
 
-def _colours(graph: ParameterGraph) -> Tensor:
+def _colours(sites: Sequence[Nodes], blocks: Sequence[Edges]) -> Tensor:
     """Refined colours of all nodes, (N,)."""
-    colour = torch.cat([_mix(_first(site) + _mix(site.index) + i) for i, site in enumerate(graph.sites)])
-    ends = [block.edge_index for block in graph.blocks]
+    colour = torch.cat([_mix(_first(site.address) + _mix(site.index) + i) for i, site in enumerate(sites)])
+    ends = [block.edge_index for block in blocks]
     source, target = torch.cat(ends, dim=1) if ends else colour.new_zeros(2, 0)
-    labels = [_mix(_first(block) + i) for i, block in enumerate(graph.blocks)]
+    labels = [_mix(_first(block.address) + i) for i, block in enumerate(blocks)]
     label = torch.cat(labels) if labels else colour[:0]
     count = 0
     while (distinct := len(colour.unique())) > count:
@@ -70,9 +108,8 @@ def _colours(graph: ParameterGraph) -> Tensor:
     return colour
 
 
-def _first(part: Site | EdgeBlock) -> Tensor:
+def _first(address: Tensor) -> Tensor:
     """The first address of each row, -1 where there is none."""
-    address = part.address
     return address[:, 0] if address.shape[1] else address.new_full((address.shape[0],), -1)
 
 

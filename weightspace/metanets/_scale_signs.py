@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
-from weightspace.errors import WeightspaceError
 from weightspace.graph import EdgeBlock, ParameterGraph
+from weightspace.metanets._node_order import node_numbers
 from weightspace.space import WeightSpace
-
-_ROUNDS = 64
 
 
 @dataclass(frozen=True)
@@ -131,63 +129,9 @@ def _characters(basis: sparse.csr_array) -> NDArray[np.int64]:
 def layout_numbers(graph: ParameterGraph, space: WeightSpace) -> Tensor:
     """For each node of a graph its number in `space.to_graph`, also where nodes and edges were reordered.
 
-    Nodes are told apart by the addresses of their numbers and edges, then by their neighbours.
-
     Raises:
         WeightspaceError: the graph is not of this space.
     """
-    sites, blocks = space.layout._on(graph.sites[0].address.device)
-    if _is_same(graph, sites, blocks):
-        return torch.arange(graph.num_nodes, device=graph.sites[0].address.device)
-    wanted = _colours(
-        [(site.index, site.address) for site in sites], [(block.edge_index, block.address) for block in blocks]
-    )
-    found = _colours(
-        [(site.index, site.address) for site in graph.sites],
-        [(block.edge_index, block.address) for block in graph.blocks],
-    )
-    (left, from_), (right, to) = found.sort(), wanted.sort()
-    if not torch.equal(left, right):
-        raise WeightspaceError(
-            f"ScaleGMN: found a graph with the signature {graph.signature[:12]} whose nodes and edges are not those of "
-            "the attached space; make graphs with space.to_graph or space.to_graphs"
-        )
-    return torch.empty_like(from_).index_copy_(0, from_, to)
-
-
-def _is_same(graph: ParameterGraph, sites: list, blocks: list) -> bool:  # type: ignore[type-arg]
-    pairs = [(part.address, known.address) for part, known in zip(graph.sites, sites, strict=True)]
-    pairs += [(part.address, known.address) for part, known in zip(graph.blocks, blocks, strict=True)]
-    pairs += [(part.edge_index, known.edge_index) for part, known in zip(graph.blocks, blocks, strict=True)]
-    return all(a is b or torch.equal(a, b) for a, b in pairs)
-
-
-def _colours(nodes: list[tuple[Tensor, Tensor]], edges: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """A number for each node that depends on addresses, indices and neighbours, not on the order; (N,)."""
-    colour = torch.cat([_mix(index + 2, 7 + j) + _rows(address, j) for j, (index, address) in enumerate(nodes)])
-    ends = torch.cat([edge_index for edge_index, _ in edges], 1) if edges else colour.new_zeros(2, 0)
-    kinds = torch.cat([_rows(address, -1 - j) for j, (_, address) in enumerate(edges)]) if edges else colour[:0]
-    known = 0
-    for _ in range(_ROUNDS):
-        count = len(colour.unique())
-        if count == known:
-            return colour
-        known = count
-        source, target = colour[ends[0]], colour[ends[1]]
-        new = _mix(colour, 3).index_add(0, ends[1], _mix(source + _mix(kinds, 5), 11))
-        colour = new.index_add(0, ends[0], _mix(target + _mix(kinds, 13), 17))
-    return colour
-
-
-def _rows(address: Tensor, salt: int) -> Tensor:
-    """One number for each row of addresses; (n, K) -> (n,)."""
-    places = torch.arange(address.shape[1], device=address.device)
-    return _mix(_mix(address + 1, salt) + places, 19).sum(1) + salt
-
-
-def _mix(values: Tensor, salt: int) -> Tensor:
-    """Scrambles 64-bit integers (the finaliser of splitmix64)."""
-    values = values * -7046029254386353131 + (salt * 1442695040888963407 + 1) % 2**62
-    values = (values ^ (values >> 30)) * -4658895280553007687
-    values = (values ^ (values >> 27)) * -7723592293110705685
-    return values ^ (values >> 31)
+    device = graph.sites[0].address.device
+    numbers = node_numbers(graph, *space.layout.tensors_on(device))
+    return torch.arange(graph.num_nodes, device=device) if numbers is None else numbers
