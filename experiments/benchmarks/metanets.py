@@ -33,6 +33,9 @@ RATIOS = (
     ("DWSNets", "GMN"),
     ("NFN-NP", "UNF"),
     ("NFN-NP", "GMN"),
+    ("NFN-NP", "GMN, 16 channels on edges"),
+    ("NFN-HNP", "UNF"),
+    ("NFN-HNP", "GMN, 16 channels on edges"),
     ("NFN-HNP", "ProbeGen"),
 )
 
@@ -43,11 +46,13 @@ def ours(module: nn.Module, example: Tensor, models: int) -> dict[str, tuple[nn.
     entries = sum(spec.numel for spec in network.space.parameters.values())
     made = {
         "GMN": metanets.GMN(CLASSES),
+        "GMN, 16 channels on edges": metanets.GMN(CLASSES, edge_channels=16),
         "NeuralGraphGNN": metanets.NeuralGraphGNN(CLASSES),
         "NeuralGraphGNN, 32 channels": metanets.NeuralGraphGNN(CLASSES, channels=32),
         "NeuralGraphGNN, 16 probes": metanets.NeuralGraphGNN(CLASSES, probes=[[16, *example.shape]]),
         "NeuralGraphTransformer": metanets.NeuralGraphTransformer(CLASSES),
         "UNF": metanets.UNF(CLASSES, spaces=[network.space]),
+        "MatrixProductGMN": metanets.MatrixProductGMN(CLASSES),
         "ProbeGen": metanets.ProbeGen(CLASSES, input_shape=example.shape, outputs=1),
         "DeepSets": metanets.DeepSets(CLASSES),
         "FlattenedMLP": metanets.FlattenedMLP(CLASSES, entries=entries),
