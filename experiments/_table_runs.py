@@ -94,7 +94,7 @@ def _row(runs: Sequence[dict[str, Any]], baseline: Sequence[dict[str, Any]], met
     kept = ("model", "label", "parameters", "recipe", "note")
     row = {key: first[key] for key in kept if key in first} | {"seeds": [run["seed"] for run in runs]}
     row["scores"] = {name: _spread([run["scores"][name] for run in runs]) for name in first["scores"]}
-    for key in ("cpu_seconds", "wall_seconds", "steps", "networks_seen"):
+    for key in ("cpu_seconds", "wall_seconds", "steps", "networks_seen", "curve"):
         if key in first:
             row[key] = [run[key] for run in runs]
     if metric and baseline and first["model"] != BASELINE:
