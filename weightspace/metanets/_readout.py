@@ -62,9 +62,9 @@ def set_execution(metanet: nn.Module, *, compiled: bool = False, checkpointed: b
     Args:
         metanet: is returned.
         compiled: by `torch.compile`, one code for all layers and all sizes of batches; compiling takes a minute or so
-            at the first batch, afterwards a step is about a fifth faster on a CPU.
-        checkpointed: keep only what goes from layer to layer, and compute the rest again on the way back: about half
-            the memory for about a third more time.
+            at the first batch, afterwards a step of GMN is about a tenth faster on a CPU.
+        checkpointed: keep only what goes from layer to layer, and compute the rest again on the way back. The peak of a
+            step is that of one layer and the encoders then: with three layers a tenth lower, for a fifth more time.
 
     Raises:
         ConfigurationError: a metanet that passes no messages.
