@@ -100,7 +100,7 @@ class ScaleGMN(AbstractPredictor):
         ReScaleEq(x, e) = P x * e                          m_i = sum_j ReScaleEq(x_j, e_ij)
         x_i <- ScaleEq(x_i, m_i)                           e_ij <- e_ij * ScaleInv(x_i, x_j)
 
-    with x~ = x / |x| for positive scales and rho(x~) = phi(x) + phi(-x) for signs; the readout pools ScaleInv(x_i).
+    with x~ = x / norm(x) for positive scales and rho(x~) = phi(x) + phi(-x) for signs; the readout pools ScaleInv(x_i).
 
     What deviates. Which scales and signs there are is not said by hand but derived by `trace` (give it
     `symmetries={"permutation", "scale", "sign"}`) for every node and entry: norms, residual sums, shared weights and

@@ -37,7 +37,7 @@ class AttributePrediction(AbstractMetanetTask):
     best epoch has the largest mean over targets of Kendall's tau or, for a class, of the accuracy.
 
     Args:
-        metanet: takes a sequence of `ParameterGraph`s and returns (B, outputs): one per number, and one per class of
+        metanet: takes a sequence of parameter graphs and returns (B, outputs): one per number, and one per class of
             each target that is a class, in the order of the targets.
         optimisation: AdamW and its schedule.
         augmentation: of the training networks; none by default.

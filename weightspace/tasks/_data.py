@@ -72,7 +72,7 @@ class GraphBatches:
 
 
 class AbstractNetworkData(LightningDataModule, ABC):
-    """What tasks, command line and results ask of a data module, beside Lightning's data loaders of `GraphBatch`es."""
+    """What tasks, command line and results ask of a data module, beside Lightning's data loaders of graph batches."""
 
     @property
     @abstractmethod

@@ -38,7 +38,7 @@ class DomainAdaptation(AbstractMetanetTask):
     classifiers and corruptions of their images, here any zoo whose images `weightspace.images` can load.
 
     Args:
-        metanet: takes a sequence of `ParameterGraph`s and returns edited ones.
+        metanet: takes a sequence of parameter graphs and returns edited ones.
         shift: what happens to the images.
         optimisation: AdamW and its schedule.
         images_per_step: shifted images that the loss of a step is taken on.

@@ -36,7 +36,7 @@ class NetworkEmbedding(AbstractMetanetTask):
     tells how often one of the k nearest test networks is related to a network, beside the chance for k random ones.
 
     Args:
-        metanet: takes a sequence of `ParameterGraph`s and returns (B, features), the embedding.
+        metanet: takes a sequence of parameter graphs and returns (B, features), the embedding.
         optimisation: AdamW and its schedule.
         features: outputs of the metanet.
         augmentation: how the two copies are made.

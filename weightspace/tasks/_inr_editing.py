@@ -33,7 +33,7 @@ class InrEditing(AbstractMetanetTask):
     of the INR itself, for networks whose images are not at hand.
 
     Args:
-        metanet: takes a sequence of `ParameterGraph`s and returns edited ones.
+        metanet: takes a sequence of parameter graphs and returns edited ones.
         edit: what happens to the image.
         optimisation: AdamW and its schedule.
         truth: "image" or "rendering".

@@ -47,7 +47,7 @@ class PruneMask(AbstractMetanetTask):
     1506.02626. The score is this library's own.
 
     Args:
-        metanet: takes a sequence of `ParameterGraph`s and returns edited ones.
+        metanet: takes a sequence of parameter graphs and returns edited ones.
         sparsity: share of the entries of weight matrices and kernels that become zero; biases, norms and buffers stay.
         optimisation: AdamW and its schedule.
         keep: what the loss asks of a pruned network: its "labels" (cross-entropy), or the "outputs" of the network as

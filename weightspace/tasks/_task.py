@@ -58,7 +58,7 @@ class AbstractMetanetTask(LightningModule, ABC):
     what to keep of a batch that is scored, and the scores of all that was kept.
 
     Args:
-        metanet: a module that takes a sequence of `ParameterGraph`s.
+        metanet: a module that takes a sequence of parameter graphs.
         optimisation: AdamW and its schedule.
 
     After a test, `results` holds what the report shows, "scores" and "index" among it; `history` has a row per epoch.
