@@ -53,6 +53,7 @@ class _EdgeMLP(torch.autograd.Function):
     def forward(
         adjacency: Adjacency, activation: str, e: Tensor, ends: Tensor, w_in: Tensor, w_out: Tensor, bias: Tensor
     ) -> Tensor:
+        """What the MLP makes of every edge, (E, outputs)."""
         result = e.new_empty(e.shape[0], w_out.shape[1])
         for rows in edge_slices(e):
             hidden = _FORWARD[activation](_hidden(adjacency, rows, e, ends, w_in))
@@ -61,12 +62,14 @@ class _EdgeMLP(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep what `backward` needs."""
         ctx.adjacency, ctx.activation = inputs[:2]
         ctx.save_for_backward(*inputs[2:6])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients to e, ends, w_in, w_out and bias; hidden vectors are made again, run by run."""
         e, ends, w_in, w_out = ctx.saved_tensors
         grad_e, grad_in, grad_out = torch.empty_like(e), torch.zeros_like(w_in), torch.zeros_like(w_out)
         grad_hidden = e.new_empty(e.shape[0], w_in.shape[1])

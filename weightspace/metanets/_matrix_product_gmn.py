@@ -213,18 +213,21 @@ class _MatrixProducts(torch.autograd.Function):
 
     @staticmethod
     def forward(adjacency: Adjacency, o: Tensor, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of o * p[source] over incoming and of o * q[target] over outgoing edges."""
         ahead = over_incoming(adjacency, p.index_select(0, adjacency.source).mul_(o))
         back = over_outgoing(adjacency, q.index_select(0, adjacency.target).mul_(o))
         return ahead, back
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep what `backward` needs."""
         ctx.adjacency = inputs[0]
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_ahead: Tensor, grad_back: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients to o, p and q."""
         o, p, q = ctx.saved_tensors
         adjacency = ctx.adjacency
         onward = grad_ahead.index_select(0, adjacency.target)  # (E, C)

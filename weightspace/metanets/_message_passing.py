@@ -200,6 +200,7 @@ class _EdgePass(torch.autograd.Function):
 
     @staticmethod
     def forward(adjacency: Adjacency, e: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The four sums, new edge features, and the hidden vector for the way back."""
         a, b, p, q, w_in, w_out = inputs
         h = ends_sum(adjacency, a, b).addmm_(e, w_in).relu_()  # (E, H)
         forward = p.index_select(0, adjacency.source).mul_(e)  # (E, C)
@@ -211,6 +212,7 @@ class _EdgePass(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep what `backward` needs."""
         adjacency, e, _, _, p, q, w_in, w_out = inputs
         ctx.adjacency = adjacency
         ctx.save_for_backward(e, output[5], p, q, w_in, w_out)
@@ -219,6 +221,7 @@ class _EdgePass(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients to e, a, b, p, q, w_in and w_out."""
         grad_into, grad_out_of, grad_forward, grad_backward, grad_e, _ = grads
         e, h, p, q, w_in, w_out = ctx.saved_tensors
         adjacency = ctx.adjacency
@@ -241,14 +244,17 @@ class _SegmentSum(torch.autograd.Function):
 
     @staticmethod
     def forward(values: Tensor, sizes: Tensor) -> Tensor:
+        """Sums, (runs, C)."""
         ptr = torch.nn.functional.pad(sizes.cumsum(0), (1, 0))
         return _sums(values, torch.arange(values.shape[0], device=values.device), ptr)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keep what `backward` needs."""
         ctx.sizes, ctx.total = inputs[1], inputs[0].shape[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """The gradient of a run for each of its rows."""
         return grad.repeat_interleave(ctx.sizes, dim=0, output_size=ctx.total), None

@@ -1,9 +1,10 @@
 """What the two networks of Neural Graphs share: features of nodes with probes, and of a network from its outputs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from weightspace.errors import ConfigurationError
 from weightspace.metanets._encoders import EdgeEncoder, NodeEncoder
@@ -56,6 +57,16 @@ class AbstractNeuralGraphTrunk(AbstractTrunk):
         """First node (N, C) and edge (E, C_e) features."""
         x, e = self.nodes(union, scales), self.edges(union, scales)
         return (x if self.probes is None else x + self.probes(union)), e
+
+
+class AbstractNeuralGraph(nn.Module):
+    """A predictor or editor on such a trunk, which learns of architectures by it."""
+
+    trunk: AbstractTrunk
+
+    def attach(self, networks: Mapping[str, TracedNetwork] | Iterable[TracedNetwork]) -> None:
+        """Make architectures known that probes run through; see `NetworkReader`."""
+        cast(AbstractNeuralGraphTrunk, self.trunk).attach(networks)
 
 
 def mean_of_outputs(union: Union, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Neural Graphs, the message-passing network: messages between neurons, modulated by the weights between them."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,7 @@ from weightspace.metanets._directions import Direction, both_directions, edge_sl
 from weightspace.metanets._edge_mlp import edge_mlp
 from weightspace.metanets._input_scales import InputScales
 from weightspace.metanets._message_passing import Adjacency
-from weightspace.metanets._networks import TracedNetwork
-from weightspace.metanets._neural_graphs import AbstractNeuralGraphTrunk, mean_of_outputs
+from weightspace.metanets._neural_graphs import AbstractNeuralGraph, AbstractNeuralGraphTrunk, mean_of_outputs
 from weightspace.metanets._readout import AbstractEditor, AbstractPredictor
 from weightspace.metanets._union import Union
 
@@ -87,6 +86,7 @@ class _FilmMessages(torch.autograd.Function):
 
     @staticmethod
     def forward(adjacency: Adjacency, e: Tensor, weight: Tensor, bias: Tensor, parts: Tensor) -> tuple[Tensor, Tensor]:
+        """What `forward` of the messages returns, run by run."""
         width = weight.shape[1] // 2
         directions = both_directions(adjacency)
         messages = [e.new_empty(e.shape[0], 2 * width) for _ in directions]
@@ -101,12 +101,14 @@ class _FilmMessages(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        """Keep what `backward` needs."""
         ctx.adjacency = inputs[0]
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients to e, weight, bias and parts."""
         e, weight, bias, parts = ctx.saved_tensors
         width = weight.shape[1] // 2
         directions = both_directions(ctx.adjacency)
@@ -194,7 +196,7 @@ class NeuralGraphGNNTrunk(AbstractNeuralGraphTrunk):
         return x, e, mean_of_outputs(union, x)
 
 
-class NeuralGraphGNN(AbstractPredictor):
+class NeuralGraphGNN(AbstractNeuralGraph, AbstractPredictor):
     """Neural Graphs with a message-passing network: one prediction per network, invariant under relabelling.
 
     Source: Kofinas, Knyazev, Zhang, Chen, Burghouts, Gavves, Snoek and Zhang 2024, "Graph Neural Networks for Learning
@@ -258,12 +260,8 @@ class NeuralGraphGNN(AbstractPredictor):
             input_scales=input_scales,
         )
 
-    def attach(self, networks: Mapping[str, TracedNetwork] | Iterable[TracedNetwork]) -> None:
-        """Make architectures known that probes run through; see `NetworkReader`."""
-        cast(NeuralGraphGNNTrunk, self.trunk).attach(networks)
 
-
-class NeuralGraphGNNEditor(AbstractEditor):
+class NeuralGraphGNNEditor(AbstractNeuralGraph, AbstractEditor):
     """`NeuralGraphGNN` that edits: the same networks with a number of its own added to every entry.
 
     Kofinas et al. 2024 (arXiv 2403.12143), editing of implicit neural representations, with the readout of
@@ -313,7 +311,3 @@ class NeuralGraphGNNEditor(AbstractEditor):
             },
             input_scales=input_scales,
         )
-
-    def attach(self, networks: Mapping[str, TracedNetwork] | Iterable[TracedNetwork]) -> None:
-        """Make architectures known that probes run through; see `NetworkReader`."""
-        cast(NeuralGraphGNNTrunk, self.trunk).attach(networks)

@@ -1,7 +1,7 @@
 """Neural Graphs, the transformer: relational attention between neurons that weights join."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,7 @@ from weightspace.errors import ConfigurationError
 from weightspace.metanets._edge_mlp import edge_mlp
 from weightspace.metanets._input_scales import InputScales
 from weightspace.metanets._message_passing import Adjacency
-from weightspace.metanets._networks import TracedNetwork
-from weightspace.metanets._neural_graphs import AbstractNeuralGraphTrunk, mean_of_outputs
+from weightspace.metanets._neural_graphs import AbstractNeuralGraph, AbstractNeuralGraphTrunk, mean_of_outputs
 from weightspace.metanets._readout import AbstractEditor, AbstractPredictor
 from weightspace.metanets._relational_attention import relational_attention
 from weightspace.metanets._union import Union
@@ -106,7 +105,7 @@ class NeuralGraphTransformerTrunk(AbstractNeuralGraphTrunk):
         return x, e, mean_of_outputs(union, x)
 
 
-class NeuralGraphTransformer(AbstractPredictor):
+class NeuralGraphTransformer(AbstractNeuralGraph, AbstractPredictor):
     """Neural Graphs with a relational transformer: one prediction per network, invariant under relabelling.
 
     Source: Kofinas, Knyazev, Zhang, Chen, Burghouts, Gavves, Snoek and Zhang 2024, "Graph Neural Networks for Learning
@@ -177,12 +176,8 @@ class NeuralGraphTransformer(AbstractPredictor):
             input_scales=input_scales,
         )
 
-    def attach(self, networks: Mapping[str, TracedNetwork] | Iterable[TracedNetwork]) -> None:
-        """Make architectures known that probes run through; see `NetworkReader`."""
-        cast(NeuralGraphTransformerTrunk, self.trunk).attach(networks)
 
-
-class NeuralGraphTransformerEditor(AbstractEditor):
+class NeuralGraphTransformerEditor(AbstractNeuralGraph, AbstractEditor):
     """`NeuralGraphTransformer` that edits: the same networks with a number of its own added to every entry.
 
     Kofinas et al. 2024 (arXiv 2403.12143), editing of implicit neural representations, with the readout of
@@ -240,10 +235,6 @@ class NeuralGraphTransformerEditor(AbstractEditor):
             },
             input_scales=input_scales,
         )
-
-    def attach(self, networks: Mapping[str, TracedNetwork] | Iterable[TracedNetwork]) -> None:
-        """Make architectures known that probes run through; see `NetworkReader`."""
-        cast(NeuralGraphTransformerTrunk, self.trunk).attach(networks)
 
 
 def _linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:

@@ -177,14 +177,7 @@ class AbstractEditor(nn.Module):
         x, e, _ = self.trunk(union, self.input_scales)
         sites = self._edits(union, union.node_families, x, self.sites)
         blocks = self._edits(union, union.edge_families, e, self.blocks)
-        edited = []
-        for g, graph in enumerate(union.graphs):
-            new_x = [site.x + sites[g, j].view_as(site.x).to(site.x.dtype) for j, site in enumerate(graph.sites)]
-            new_e = [
-                block.edge_attr + blocks[g, j].view_as(block.edge_attr).to(block.edge_attr.dtype)
-                for j, block in enumerate(graph.blocks)
-            ]
-            edited.append(graph.replace(x=new_x, edge_attr=new_e))
+        edited = edited_parts(union, sites, blocks)
         return edited[0] if isinstance(graphs, ParameterGraph) else edited
 
     def _edits(
@@ -203,6 +196,27 @@ class AbstractEditor(nn.Module):
                 sizes_of = edit_sizes(self.input_scales, union.graphs[g], part, buffers=self.edit_buffers)
                 edits[g, j] = piece * sizes_of
         return edits
+
+
+def edited_parts(
+    union: Union, sites: Mapping[tuple[int, int], Tensor], blocks: Mapping[tuple[int, int], Tensor]
+) -> list[ParameterGraph]:
+    """The graphs of a batch with something added to the values of each site and block.
+
+    Args:
+        union: of the batch.
+        sites: what is added, by numbers of graph and site; (B n, K) each.
+        blocks: likewise of blocks; (B E, K) each.
+    """
+    edited = []
+    for g, graph in enumerate(union.graphs):
+        new_x = [site.x + sites[g, j].view_as(site.x).to(site.x.dtype) for j, site in enumerate(graph.sites)]
+        new_e = [
+            block.edge_attr + blocks[g, j].view_as(block.edge_attr).to(block.edge_attr.dtype)
+            for j, block in enumerate(graph.blocks)
+        ]
+        edited.append(graph.replace(x=new_x, edge_attr=new_e))
+    return edited
 
 
 def moments(values: Tensor, sizes: Tensor) -> Tensor:

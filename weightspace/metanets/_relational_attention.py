@@ -61,6 +61,7 @@ class _Attention(torch.autograd.Function):
     def forward(
         adjacency: Adjacency, logits: Tensor, e: Tensor, weight: Tensor, parts: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums of weighted values and of weights over edges, and the largest logits."""
         directions = both_directions(adjacency)
         shares = _logits_of_edges(directions, e, weight, parts, logits.shape[1])  # each (E, H)
         largest = logits
@@ -76,6 +77,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep what `backward` needs."""
         ctx.adjacency = inputs[0]
         ctx.save_for_backward(*inputs[2:], output[2])
         ctx.mark_non_differentiable(output[2])
@@ -83,6 +85,7 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients to logits, e, weight and parts."""
         e, weight, parts, largest = ctx.saved_tensors
         width = parts.shape[1] // 5
         grad_e, grad_weight = torch.empty_like(e), torch.zeros_like(weight)

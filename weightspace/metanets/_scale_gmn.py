@@ -11,7 +11,7 @@ from weightspace.graph import EdgeBlock, ParameterGraph, Site
 from weightspace.metanets._encoders import EdgeEncoder, NodeEncoder, TapMatrices
 from weightspace.metanets._input_scales import InputScales, edit_sizes
 from weightspace.metanets._networks import AttachedNetworks, TracedNetwork
-from weightspace.metanets._readout import AbstractEditor, AbstractPredictor, AbstractTrunk
+from weightspace.metanets._readout import AbstractEditor, AbstractPredictor, AbstractTrunk, edited_parts
 from weightspace.metanets._scale_encoders import SignedEncoder, flips_of
 from weightspace.metanets._scale_frames import Framed, Frames
 from weightspace.metanets._scale_layers import ScaleLayer
@@ -238,14 +238,7 @@ class ScaleGMNEditor(AbstractEditor):
         taps = (self.blocks, self.signed_blocks, self.relative_blocks)
         signed = torch.addcmul(ends + found.o, found.o, found.e)
         blocks = self._frame_edits(union, found.framed, union.edge_families, (found.e, signed), taps)
-        edited = []
-        for g, graph in enumerate(union.graphs):
-            new_x = [site.x + sites[g, j].view_as(site.x).to(site.x.dtype) for j, site in enumerate(graph.sites)]
-            new_e = [
-                block.edge_attr + blocks[g, j].view_as(block.edge_attr).to(block.edge_attr.dtype)
-                for j, block in enumerate(graph.blocks)
-            ]
-            edited.append(graph.replace(x=new_x, edge_attr=new_e))
+        edited = edited_parts(union, sites, blocks)
         return edited[0] if isinstance(graphs, ParameterGraph) else edited
 
     def _frame_edits(

@@ -122,6 +122,7 @@ class _ScalePass(torch.autograd.Function):
 
     @staticmethod
     def forward(adjacency: Adjacency, e: Tensor, o: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The sums, and new edge features."""
         a, b, p, q, w_in, w_out = inputs
         h = ends_sum(adjacency, a, b).addmm_(e, w_in).relu_()  # (E, C_e)
         c = torch.addcmul(o, o, e)
@@ -134,6 +135,7 @@ class _ScalePass(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        """Keep what `backward` needs."""
         adjacency, e, o, _, _, p, q, w_in, w_out = inputs
         ctx.adjacency = adjacency
         ctx.save_for_backward(e, o, output[5], p, q, w_in, w_out)
@@ -142,6 +144,7 @@ class _ScalePass(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients to e, o and the other inputs, in their order."""
         grad_into, grad_out_of, grad_ahead, grad_back, grad_e, _ = grads
         e, o, h, p, q, w_in, w_out = ctx.saved_tensors
         adjacency = ctx.adjacency

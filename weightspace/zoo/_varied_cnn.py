@@ -52,6 +52,7 @@ class VariedCNN(nn.Module):
         self.linear = linear
 
     def forward(self, x: Tensor) -> Tensor:
+        """(images, channels, height, width) -> (images, classes)."""
         h = self.blocks(x)
         if self.head == "flatten":
             return self.linear(torch.flatten(h, 1))
