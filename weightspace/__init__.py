@@ -31,6 +31,7 @@ _LAZY = {
     "ZooError": "weightspace.errors",
     "CheckpointError": "weightspace.errors",
     "ConfigurationError": "weightspace.errors",
+    "GeometryError": "weightspace.errors",
 }
 
 __all__ = [*sorted(_LAZY), "__version__"]

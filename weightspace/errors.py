@@ -41,3 +41,7 @@ class CheckpointError(WeightspaceError):
 
 class ConfigurationError(WeightspaceError):
     """A configuration holds a key or a value that nothing understands."""
+
+
+class GeometryError(WeightspaceError):
+    """A point cloud, an orientation grid or irreps that do not fit: shapes, elements, cells, degrees."""

@@ -24,7 +24,7 @@ LEVEL_0 = frozenset(
 LEVEL_1 = {
     "symmetry": frozenset(),
     "tracing": frozenset({"symmetry"}),
-    "metanets": frozenset({"symmetry"}),
+    "metanets": frozenset({"symmetry", "geometric"}),  # networks on coordinates: the door between the rooms
     "geometric": frozenset(),
     "images": frozenset(),
     "measures": frozenset(),
