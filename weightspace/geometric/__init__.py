@@ -4,4 +4,9 @@ Nothing here knows of weights. Positions are in ångström and energies in elect
 molecules; the models themselves only ask for one consistent choice.
 """
 
-__all__: list[str] = []
+from weightspace.geometric._orientation_grids import OrientationGrid, orientation_grid
+
+__all__ = [
+    "OrientationGrid",
+    "orientation_grid",
+]
