@@ -4,9 +4,32 @@ Nothing here knows of weights. Positions are in ångström and energies in elect
 molecules; the models themselves only ask for one consistent choice.
 """
 
+from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
+from weightspace.geometric._neighbours import edge_lengths, edge_vectors, neighbours
 from weightspace.geometric._orientation_grids import OrientationGrid, orientation_grid
+from weightspace.geometric._radial import (
+    AbstractCutoff,
+    BesselBasis,
+    CosineCutoff,
+    ExpNormalSmearing,
+    GaussianSmearing,
+    MollifierCutoff,
+    PolynomialCutoff,
+)
 
 __all__ = [
+    "AbstractAtomisticModel",
+    "AbstractCutoff",
+    "BesselBasis",
+    "CosineCutoff",
+    "ExpNormalSmearing",
+    "GaussianSmearing",
+    "MollifierCutoff",
     "OrientationGrid",
+    "PointCloud",
+    "PolynomialCutoff",
+    "edge_lengths",
+    "edge_vectors",
+    "neighbours",
     "orientation_grid",
 ]
