@@ -45,3 +45,7 @@ class ConfigurationError(WeightspaceError):
 
 class GeometryError(WeightspaceError):
     """A point cloud, an orientation grid or irreps that do not fit: shapes, elements, cells, degrees."""
+
+
+class CompilationMismatchError(WeightspaceError):
+    """A compiled model does not give what the eager one gives, or cannot be compiled."""
