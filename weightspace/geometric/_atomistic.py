@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from weightspace import pretrained
 from weightspace.errors import GeometryError
-from weightspace.geometric._neighbours import edge_lengths, edge_vectors, neighbours
+from weightspace.geometric._neighbours import edge_lengths, edge_pairs, edge_vectors, neighbours
 from weightspace.geometric._point_checks import check_shapes, check_values
 
 NUM_ELEMENTS = 118
@@ -32,6 +32,9 @@ class PointCloud:
         edge_len: its length (E,), with gradient zero where it is zero.
         cell: lattice vectors as rows (G, 3, 3), or None.
         edge_shift: how many lattice vectors an edge crosses (E, 3), or None.
+        pair_edge: one edge of each pair of opposite edges (P,), for models that share what reads lengths alone; all
+            edges where some have no opposite; None for other models.
+        edge_pair: the pair of each edge (E,), or None.
     """
 
     z: Tensor
@@ -44,6 +47,8 @@ class PointCloud:
     edge_len: Tensor
     cell: Tensor | None = None
     edge_shift: Tensor | None = None
+    pair_edge: Tensor | None = None
+    edge_pair: Tensor | None = None
 
     @property
     def source(self) -> Tensor:
@@ -73,6 +78,36 @@ class PointCloud:
         return replace(self, pos=pos, cell=cell, edge_vec=edge_vec, edge_len=edge_lengths(edge_vec))
 
 
+def point_cloud(
+    z: Tensor,
+    pos: Tensor,
+    *,
+    species: Tensor,
+    batch: Tensor,
+    num_graphs: int,
+    edge_index: Tensor,
+    cell: Tensor | None = None,
+    edge_shift: Tensor | None = None,
+    pairs: tuple[Tensor, Tensor] | None = None,
+) -> PointCloud:
+    """A `PointCloud` with its edges' vectors and lengths, unchecked; arguments as there, pairs from `edge_pairs`."""
+    edge_vec = edge_vectors(pos, edge_index, batch, cell, edge_shift)
+    return PointCloud(
+        z=z,
+        species=species,
+        pos=pos,
+        batch=batch,
+        num_graphs=num_graphs,
+        edge_index=edge_index,
+        edge_vec=edge_vec,
+        edge_len=edge_lengths(edge_vec),
+        cell=cell,
+        edge_shift=edge_shift,
+        pair_edge=None if pairs is None else pairs[0],
+        edge_pair=None if pairs is None else pairs[1],
+    )
+
+
 class AbstractAtomisticModel(nn.Module, ABC):
     """A model of atoms: `forward` checks its input, finds edges, calls the model's `evaluate` and sums energies.
 
@@ -86,6 +121,7 @@ class AbstractAtomisticModel(nn.Module, ABC):
     Attributes:
         references: energy of each element, buffer (119,), zero until `fit_references`.
         scale: what atomic energies are multiplied by, buffer (), one until `fit_scale`.
+        shares_pairs: of the class; whether its clouds say which edges are opposite.
 
     Shapes:
         z (N,) integers, pos (N, 3), batch (N,) ascending or None for one graph, edge_index (2, E) or None to find the
@@ -101,13 +137,14 @@ class AbstractAtomisticModel(nn.Module, ABC):
             finding neighbours wait for the device; handing in edge_index and one cell per graph avoids both.
 
     Edges without length (coincident points) are not found; handed in, they are finite and carry no gradient of
-    direction. Coefficients for float32 energies: references of a molecule reach thousands of eV, where float32 has
+    direction. Energies in float32: references of a molecule reach thousands of eV, where float32 has
     steps of half a meV, so train on interaction_energy against `energies - model.reference_energy(z, batch)`.
     """
 
     references: Tensor
     scale: Tensor
     element_index: Tensor
+    shares_pairs: bool = False
 
     def __init__(self, cutoff: float | None, *, elements: Sequence[int] | None, config: Mapping[str, Any]):
         super().__init__()
@@ -173,18 +210,16 @@ class AbstractAtomisticModel(nn.Module, ABC):
                 known=self.element_index,
                 edge_index=edge_index,
             )
-        edge_vec = edge_vectors(pos, edge_index, batch, cell, edge_shift)
-        return PointCloud(
+        return point_cloud(
             z=z,
             species=self.element_index[z],
             pos=pos,
             batch=batch,
             num_graphs=num_graphs,
             edge_index=edge_index,
-            edge_vec=edge_vec,
-            edge_len=edge_lengths(edge_vec),
             cell=cell,
             edge_shift=edge_shift,
+            pairs=edge_pairs(edge_index, edge_shift, len(z)) if self.shares_pairs else None,
         )
 
     def outputs(self, cloud: PointCloud) -> dict[str, Tensor]:

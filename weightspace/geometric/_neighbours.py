@@ -81,6 +81,41 @@ def edge_lengths(edge_vec: Tensor) -> Tensor:
     return square.masked_fill(zero, 1).sqrt().masked_fill(zero, 0)
 
 
+@torch.no_grad()
+def edge_pairs(edge_index: Tensor, shift: Tensor | None, num_points: int) -> tuple[Tensor, Tensor]:
+    """Which edges are opposite, so that what reads lengths alone is computed once for both.
+
+    Args:
+        edge_index: (2, E).
+        shift: whole lattice vectors (E, 3), or None.
+        num_points: N.
+
+    Returns:
+        One edge of each pair (P,), and the pair of each edge (E,). Where some edge has no opposite, each is a pair of
+        its own. Waits for the device.
+
+    Example:
+        >>> edge_pairs(torch.tensor([[1, 0, 2, 0], [0, 1, 0, 2]]), None, 3)
+        (tensor([1, 3]), tensor([0, 0, 1, 1]))
+    """
+    source, target = edge_index[0], edge_index[1]
+    forward, key = source < target, torch.minimum(source, target) * num_points + torch.maximum(source, target)
+    if shift is not None and shift.numel():
+        whole = shift.round().long()
+        span = 2 * int(whole.abs().max()) + 1
+        image = (whole[:, 0] * span + whole[:, 1]) * span + whole[:, 2]  # odd in the shift
+        forward = forward | ((source == target) & (image > 0))
+        key = key * (2 * span**3) + torch.where(forward, image, -image)
+    ahead, back = forward.nonzero().flatten(), (~forward).nonzero().flatten()
+    ahead, back = ahead[key[ahead].argsort()], back[key[back].argsort()]
+    every = torch.arange(len(source), device=source.device)
+    if len(ahead) != len(back) or not torch.equal(key[ahead], key[back]):
+        return every, every
+    pair = torch.empty_like(every)
+    pair[ahead] = pair[back] = every[: len(ahead)]
+    return ahead, pair
+
+
 def _check(cutoff: float | None, cell: Tensor | None, method: str | None) -> None:
     if method not in (None, "dense", "vesin"):
         raise GeometryError(f"neighbours: found method={method!r}, wanted 'dense', 'vesin' or None")

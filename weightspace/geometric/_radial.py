@@ -112,6 +112,26 @@ class MollifierCutoff(AbstractCutoff):
         return torch.exp(1 - 1 / gap)
 
 
+def cutoff_function(name: str, cutoff: float) -> AbstractCutoff:
+    """The cutoff function of a name.
+
+    Args:
+        name: "polynomial" (p = 6), "cosine" or "mollifier".
+        cutoff: in the unit of distances.
+
+    Raises:
+        ConfigurationError: another name.
+
+    Example:
+        >>> cutoff_function("cosine", 5.0).smoothness
+        1
+    """
+    known = {"polynomial": PolynomialCutoff, "cosine": CosineCutoff, "mollifier": MollifierCutoff}
+    if name not in known:
+        raise ConfigurationError(f"cutoff function: found {name!r}, wanted one of {', '.join(known)}")
+    return known[name](cutoff)
+
+
 class GaussianSmearing(nn.Module):
     """exp(-(d - mu_k)^2 / (2 delta^2)) with mu_k at equal distances delta from `start` to `cutoff`.
 
