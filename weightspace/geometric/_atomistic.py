@@ -85,12 +85,14 @@ def point_cloud(
     species: Tensor,
     batch: Tensor,
     num_graphs: int,
-    edge_index: Tensor,
+    edges: tuple[Tensor, Tensor | None],
     cell: Tensor | None = None,
-    edge_shift: Tensor | None = None,
     pairs: tuple[Tensor, Tensor] | None = None,
 ) -> PointCloud:
-    """A `PointCloud` with its edges' vectors and lengths, unchecked; arguments as there, pairs from `edge_pairs`."""
+    """A `PointCloud` with its edges' vectors and lengths, unchecked; arguments as there, edges as from `neighbours`
+    and pairs from `edge_pairs`.
+    """
+    edge_index, edge_shift = edges
     edge_vec = edge_vectors(pos, edge_index, batch, cell, edge_shift)
     return PointCloud(
         z=z,
@@ -216,9 +218,8 @@ class AbstractAtomisticModel(nn.Module, ABC):
             pos=pos,
             batch=batch,
             num_graphs=num_graphs,
-            edge_index=edge_index,
+            edges=(edge_index, edge_shift),
             cell=cell,
-            edge_shift=edge_shift,
             pairs=edge_pairs(edge_index, edge_shift, len(z)) if self.shares_pairs else None,
         )
 

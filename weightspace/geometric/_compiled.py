@@ -106,8 +106,8 @@ class CompiledForces:
         error = torch.full_like(scale, torch.inf) if found is None else (found - wanted).abs().max()
         if not bool(error <= loose * scale + 1e-2 * loose):
             raise CompilationMismatchError(
-                f"{type(self.model).__name__} compiled with backend {self.backend!r}: {name} differs from the eager one "
-                f"by {float(error):.3g} where its largest value is {float(scale):.3g}; "
+                f"{type(self.model).__name__} compiled with backend {self.backend!r}: {name} differs from the eager "
+                f"one by {float(error):.3g} where its largest value is {float(scale):.3g}; "
                 "use ForceField(model) without compile=True, or another backend"
             )
 
@@ -134,7 +134,8 @@ def _tensors(cloud: PointCloud) -> dict[str, Tensor]:
 def _cloud(tensors: dict[str, Tensor]) -> PointCloud:
     rest = dict(tensors)
     pairs = (rest.pop("pair_edge"), rest.pop("edge_pair")) if "pair_edge" in rest else None
-    return point_cloud(num_graphs=rest.pop("graphs").shape[0], pairs=pairs, **rest)
+    edges = rest.pop("edge_index"), rest.pop("edge_shift", None)
+    return point_cloud(num_graphs=rest.pop("graphs").shape[0], edges=edges, pairs=pairs, **rest)
 
 
 def _gradients(found: dict[str, Tensor], parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:

@@ -134,8 +134,9 @@ def egnn_from_published(state_dict: Mapping[str, Tensor], *, elements: Sequence[
     """An `EGNN` with the weights of `models/egnn_clean/egnn_clean.py` of github.com/vgsatorras/egnn.
 
     Args:
-        state_dict: of the published EGNN with in_node_nf = number of elements (one-hot inputs), out_node_nf = 1, without
-            edge attributes, and with residual=True, normalize=False, tanh=False (the defaults); its edges are all pairs.
+        state_dict: of the published EGNN with in_node_nf = number of elements (one-hot inputs), out_node_nf = 1,
+            without edge attributes, and with residual=True, normalize=False, tanh=False (the defaults); its edges are
+            all pairs.
         elements: which element each one-hot input stands for.
 
     Raises:

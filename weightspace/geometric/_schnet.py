@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,10 +19,10 @@ class SchNet(AbstractAtomisticModel):
 
         x_i <- x_i + MLP(sum_j W1 x_j * W(d_ij)),    E = sum_i MLP(x_i).
 
-    What deviates: filters are multiplied by a cutoff function, as in later versions by the authors (the paper's filters
-    end abruptly); by default the polynomial one, whose energies have two continuous derivatives, while "cosine" (that of
-    the published code) has one. Gaussians stand at `num_rbf` places up to the cutoff (the paper's 300 at 0.1 Å apart up
-    to 30 Å; the published code 50 up to 10 Å).
+    What deviates: filters are multiplied by a cutoff function, as in later versions by the authors (the paper's
+    filters end abruptly); by default the polynomial one, whose energies have two continuous derivatives, while "cosine"
+    (that of the published code) has one. Gaussians stand at `num_rbf` places up to the cutoff (the paper's 300 at
+    0.1 Å apart up to 30 Å; the published code 50 up to 10 Å).
 
     Args:
         channels: features of an atom.

@@ -18,9 +18,10 @@ PARTS = (1, 3, 5)  # trace, antisymmetric part, symmetric traceless part
 class TensorNet(AbstractAtomisticModel):
     """TensorNet: every channel of an atom is a 3x3 matrix; layers multiply matrices. O(3)-equivariant.
 
-    Source: Simeon and De Fabritiis 2023, "TensorNet: Cartesian Tensor Representations for Efficient Learning of Molecular
-    Potentials", arXiv 2306.06482: embedding (eqs. 6-9), interaction with messages M_i = sum_j (f_I I_j + f_A A_j + f_S S_j)
-    (eqs. 10-11), Y M + M Y, X <- X + dX + dX^2 (eq. 12), and a scalar readout of the norms of I, A and S.
+    Source: Simeon and De Fabritiis 2023, "TensorNet: Cartesian Tensor Representations for Efficient Learning of
+    Molecular Potentials", arXiv 2306.06482, section 3.2: embedding, interactions with messages
+    M_i = sum_j (f_I I_j + f_A A_j + f_S S_j), products Y M + M Y, updates X <- X + dX + dX^2, and a scalar readout of
+    the norms of the three parts.
 
     What deviates: matrices are kept as 9 components in an orthogonal basis, so that only products of an atom's own
     matrices form 3x3 arrays and an edge carries 9 numbers per channel; filters, which read lengths alone, are
@@ -39,8 +40,8 @@ class TensorNet(AbstractAtomisticModel):
         elements: atomic numbers that the model knows; None for 1..118.
 
     Shapes:
-        see `AbstractAtomisticModel`; features (N, C), and tensors (N, C, 3, 3): the last X, even under inversion in
-        their symmetric part, odd in their antisymmetric part.
+        see `AbstractAtomisticModel`; features (N, C), and tensors (N, C, 3, 3): the last X, R X R^T under
+        rotations; an inversion transposes it.
 
     Example:
         >>> model = TensorNet(channels=8, layers=1, num_rbf=8)

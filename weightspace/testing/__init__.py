@@ -6,6 +6,7 @@ floating entry, in float64; tolerances are tight, because loose ones hide real b
 """
 
 from weightspace.testing._example_networks import example_architectures
+from weightspace.testing._geometric import AtomisticModelTests
 from weightspace.testing._isomorphism import assert_isomorphic, networks_are_isomorphic
 from weightspace.testing._metanet_tests import MetanetTests
 from weightspace.testing._networks import (
@@ -23,6 +24,7 @@ from weightspace.testing._tracing import AbstractTracingConformance
 
 __all__ = [
     "AbstractTracingConformance",
+    "AtomisticModelTests",
     "MetanetTests",
     "assert_control",
     "assert_entries_covered",
