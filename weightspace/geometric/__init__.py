@@ -7,8 +7,15 @@ molecules; the models themselves only ask for one consistent choice.
 from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
 from weightspace.geometric._egnn import EGNN, egnn_from_published
 from weightspace.geometric._force_field import ForceField
+from weightspace.geometric._knn import nearest_neighbours
 from weightspace.geometric._neighbours import edge_lengths, edge_vectors, neighbours
 from weightspace.geometric._orientation_grids import OrientationGrid, orientation_grid
+from weightspace.geometric._oriented_cloud import OrientedCloud, lift_edges
+from weightspace.geometric._point_cloud import PonitaPointCloud, PonitaShape
+from weightspace.geometric._ponita import Ponita
+from weightspace.geometric._ponita_explicit import PonitaExplicitBasis
+from weightspace.geometric._ponita_layers import PonitaEvaluation, set_ponita_evaluation
+from weightspace.geometric._ponita_published import load_published_ponita
 from weightspace.geometric._radial import (
     AbstractCutoff,
     BesselBasis,
@@ -19,6 +26,7 @@ from weightspace.geometric._radial import (
     PolynomialCutoff,
     cutoff_function,
 )
+from weightspace.geometric._rotation_error import RotationError, rotation_error
 from weightspace.geometric._schnet import SchNet, schnet_from_published
 from weightspace.geometric._tensornet import TensorNet, tensornet_from_published
 
@@ -36,16 +44,28 @@ __all__ = [
     "MODELS",
     "MollifierCutoff",
     "OrientationGrid",
+    "OrientedCloud",
     "PointCloud",
     "PolynomialCutoff",
+    "Ponita",
+    "PonitaEvaluation",
+    "PonitaExplicitBasis",
+    "PonitaPointCloud",
+    "PonitaShape",
+    "RotationError",
     "SchNet",
     "TensorNet",
     "cutoff_function",
     "edge_lengths",
     "edge_vectors",
     "egnn_from_published",
+    "lift_edges",
+    "load_published_ponita",
+    "nearest_neighbours",
     "neighbours",
     "orientation_grid",
+    "rotation_error",
     "schnet_from_published",
+    "set_ponita_evaluation",
     "tensornet_from_published",
 ]
