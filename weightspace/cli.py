@@ -19,6 +19,7 @@ COMMANDS = (
     "zoo",
     "zoo train",
     "zoo train inr",
+    "zoo train sdf",
     "zoo import",
     "zoo info",
     *LIGHTNING_COMMANDS,
@@ -76,8 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _with_long_names(words: Sequence[str]) -> list[str]:
-    """`zoo train inr` is a command of its own beside `zoo train FOLDER`."""
-    return ["zoo", "train inr", *words[3:]] if list(words[:3]) == ["zoo", "train", "inr"] else list(words)
+    """`zoo train inr` and `zoo train sdf` are commands of their own beside `zoo train FOLDER`."""
+    own = [list(words[:3]) == ["zoo", "train", kind] for kind in ("inr", "sdf")]
+    return ["zoo", f"train {words[2]}", *words[3:]] if any(own) else list(words)
 
 
 def _is_for_lightning(words: Sequence[str]) -> bool:
@@ -151,6 +153,15 @@ def _zoo_train_inr(arguments: argparse.Namespace) -> None:
         progress=not arguments.no_progress,
         workers=arguments.workers,
     )
+    print(Zoo(arguments.dest).describe())
+
+
+def _zoo_train_sdf(arguments: argparse.Namespace) -> None:
+    from weightspace.zoo import SdfConfig, Zoo, fit_sdfs
+
+    given = {key: getattr(arguments, key) for key in ("networks", "seed", "widths", "steps")}
+    given = {key: tuple(value) if key == "widths" else value for key, value in given.items() if value is not None}
+    fit_sdfs(SdfConfig(**given), arguments.dest, progress=not arguments.no_progress, workers=arguments.workers)
     print(Zoo(arguments.dest).describe())
 
 
@@ -277,6 +288,7 @@ def _add_zoo(commands: _Commands) -> None:
     train.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
     train.add_argument("--no-progress", action="store_true", help="no progress bars")
     _add_zoo_train_inr(actions)
+    _add_zoo_train_sdf(actions)
     load = _command(actions, "import", "make a zoo of a folder of checkpoints (.pt .pth .th .safetensors)", _zoo_import)
     load.add_argument("source", type=Path, help="folder of checkpoints")
     load.add_argument("dest", type=Path, help="folder of the zoo")
@@ -304,6 +316,18 @@ def _add_zoo_train_inr(actions: _Commands) -> None:
     inr.add_argument("--workers", type=int, help="shards fitted at the same time (default: one per core)")
     inr.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
     inr.add_argument("--no-progress", action="store_true", help="no progress bars")
+
+
+def _add_zoo_train_sdf(actions: _Commands) -> None:
+    words = "fit a small ReLU network to the signed distance of each of many random solids; run again, it goes on"
+    sdf = _command(actions, "train sdf", words, _zoo_train_sdf)
+    sdf.add_argument("dest", type=Path, help="folder of the zoo")
+    sdf.add_argument("--networks", type=int, help="how many (default: 1024)")
+    sdf.add_argument("--seed", type=int, help="of solids, points and initial weights (default: 0)")
+    sdf.add_argument("--widths", nargs="+", type=int, help="of the hidden layers (default: 32 32)")
+    sdf.add_argument("--steps", type=int, help="of Adam, with 256 points each (default: 800)")
+    sdf.add_argument("--workers", type=int, help="shards fitted at the same time (default: one per core)")
+    sdf.add_argument("--no-progress", action="store_true", help="no progress bars")
 
 
 def _add_lightning(commands: _Commands, name: str, text: str) -> None:

@@ -21,12 +21,13 @@ SPECS = [
     },
     {"factory": "varied_cnn", "channels": [4, 6], "norm": "layer", "head": "flatten", "image": [2, 9, 7]},
     {"factory": "siren", "widths": [5, 6], "out_features": 10},
+    {"factory": "sdf", "widths": [5, 6], "out_features": 10},
 ]
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["factory"])
 def test_every_architecture_is_traced_without_a_frozen_axis(spec):
-    shapes = {"small_cnn_zoo": [spec.get("in_channels", 1), 28, 28], "siren": [2]}
+    shapes = {"small_cnn_zoo": [spec.get("in_channels", 1), 28, 28], "siren": [2], "sdf": [3]}
     shape = spec.get("image", shapes.get(spec["factory"], [1, 8, 8]))
     module = build(spec)
     space = ws.trace(module, torch.zeros(2, *shape))

@@ -11,6 +11,11 @@ from weightspace.zoo._named_network import NamedNetwork, named_network
 from weightspace.zoo._optimisers import OPTIMISERS
 from weightspace.zoo._population import Schedule, predict_population, train_population
 from weightspace.zoo._sampling import SubPopulation, ZooConfig, draw_subpopulation, initial_state
+from weightspace.zoo._sdf import fit_sdfs
+from weightspace.zoo._sdf_fit import SdfConfig, SdfStack
+from weightspace.zoo._sdf_measure import SolidMeasures, measure_solids
+from weightspace.zoo._sdf_network import move_coordinates, sdf
+from weightspace.zoo._sdf_solids import Solids, random_rotations, random_solids
 from weightspace.zoo._shard_run import ZooSummary
 from weightspace.zoo._siren import Siren, image_coordinates, siren
 from weightspace.zoo._siren_stack import SirenStack
@@ -29,8 +34,12 @@ __all__ = [
     "InrSchedule",
     "NamedNetwork",
     "Schedule",
+    "SdfConfig",
+    "SdfStack",
     "Siren",
     "SirenStack",
+    "SolidMeasures",
+    "Solids",
     "SubPopulation",
     "TrainedStack",
     "Zoo",
@@ -43,12 +52,18 @@ __all__ = [
     "example_inputs_of",
     "fit_checkpoint",
     "fit_inrs",
+    "fit_sdfs",
     "image_coordinates",
     "import_checkpoints",
     "initial_state",
+    "measure_solids",
+    "move_coordinates",
     "named_network",
     "predict_population",
+    "random_rotations",
+    "random_solids",
     "read_checkpoint",
+    "sdf",
     "siren",
     "train_population",
     "train_subpopulation",

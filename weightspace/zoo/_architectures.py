@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from weightspace.errors import ConfigurationError
 from weightspace.zoo._activations import activation_module
+from weightspace.zoo._sdf_network import sdf
 from weightspace.zoo._siren import siren
 from weightspace.zoo._varied_cnn import varied_cnn
 
@@ -172,6 +173,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "small_cnn_zoo": small_cnn_zoo,
     "varied_cnn": varied_cnn,
     "siren": siren,
+    "sdf": sdf,
 }
 
 
