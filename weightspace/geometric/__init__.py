@@ -5,9 +5,12 @@ molecules; the models themselves only ask for one consistent choice.
 """
 
 from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
+from weightspace.geometric._edge_product import EdgeTensorProduct
 from weightspace.geometric._egnn import EGNN, egnn_from_published
 from weightspace.geometric._force_field import ForceField
+from weightspace.geometric._grid_product import GridTensorProduct
 from weightspace.geometric._knn import nearest_neighbours
+from weightspace.geometric._layout import IrrepsLayout, natural_irreps
 from weightspace.geometric._neighbours import edge_lengths, edge_vectors, neighbours
 from weightspace.geometric._orientation_grids import OrientationGrid, orientation_grid
 from weightspace.geometric._oriented_cloud import OrientedCloud, lift_edges
@@ -38,9 +41,12 @@ __all__ = [
     "BesselBasis",
     "CosineCutoff",
     "EGNN",
+    "EdgeTensorProduct",
     "ExpNormalSmearing",
     "ForceField",
     "GaussianSmearing",
+    "GridTensorProduct",
+    "IrrepsLayout",
     "MODELS",
     "MollifierCutoff",
     "OrientationGrid",
@@ -61,6 +67,7 @@ __all__ = [
     "egnn_from_published",
     "lift_edges",
     "load_published_ponita",
+    "natural_irreps",
     "nearest_neighbours",
     "neighbours",
     "orientation_grid",
