@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from weightspace import pretrained
+from weightspace.metanets._coordinate_gmn import CoordinateGMN
 from weightspace.metanets._deep_sets import DeepSets
 from weightspace.metanets._entry_links import equivariant_dimension
 from weightspace.metanets._flattened_mlp import FlattenedMLP
@@ -39,6 +40,7 @@ METANETS: tuple[type[nn.Module], ...] = (
     ScaleGMN,
     ScaleGMNEditor,
     MatrixProductGMN,
+    CoordinateGMN,
     ProbeGen,
     FlattenedMLP,
 )
@@ -59,6 +61,7 @@ __all__ = [
     "GMN",
     "METANETS",
     "UNF",
+    "CoordinateGMN",
     "DeepSets",
     "FlattenedMLP",
     "GMNEditor",

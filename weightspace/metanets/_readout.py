@@ -125,7 +125,10 @@ class AbstractPredictor(nn.Module):
     def forward(self, graphs: ParameterGraph | Sequence[ParameterGraph]) -> Tensor:
         """One row per network."""
         union = unite(graphs)
-        x, e, u = self.trunk(union, self.input_scales)
+        return self.read(union, *self.trunk(union, self.input_scales))
+
+    def read(self, union: Union, x: Tensor, e: Tensor, u: Tensor) -> Tensor:
+        """One row per network, of the trunk's features."""
         sites = torch.relu(self.site(moments(x, union.node_segments.sizes)))
         blocks = torch.relu(self.block(moments(e, union.edge_segments.sizes)))
         sites = mean_by(union.node_segments.graph, sites, union.num_models)

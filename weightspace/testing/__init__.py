@@ -5,6 +5,7 @@ functions, too, which raise `AssertionError` with what was found against what wa
 floating entry, in float64; tolerances are tight, because loose ones hide real bugs.
 """
 
+from weightspace.testing._coordinate import CoordinateMetanetTests
 from weightspace.testing._example_networks import example_architectures
 from weightspace.testing._geometric import AtomisticModelTests
 from weightspace.testing._isomorphism import assert_isomorphic, networks_are_isomorphic
@@ -24,6 +25,7 @@ from weightspace.testing._tracing import AbstractTracingConformance
 
 __all__ = [
     "AbstractTracingConformance",
+    "CoordinateMetanetTests",
     "AtomisticModelTests",
     "MetanetTests",
     "assert_control",
