@@ -185,7 +185,8 @@ class PonitaPointCloud(nn.Module):
 
     def _find(self, pos: Tensor, batch: Tensor | None) -> Tensor:
         if isinstance(self.edges, float):
-            return neighbours(pos.detach(), cutoff=self.edges, batch=batch)[0]
+            flat = torch.nn.functional.pad(pos.detach(), (0, 3 - pos.shape[1]))  # the plane in space
+            return neighbours(flat, cutoff=self.edges, batch=batch)[0]
         return nearest_neighbours(pos.detach(), self.edges, batch=batch)
 
     def _check(

@@ -91,9 +91,7 @@ class Ponita(AbstractAtomisticModel):
         check_sizes("Ponita", channels=channels, layers=layers, basis_channels=basis_channels)
         orientations = None if grid is None else orientation_grid(grid)
         if orientations is not None and orientations.dim != 3:
-            raise ConfigurationError(
-                f"Ponita: found grid {orientations.name!r} of the circle, wanted one of the sphere"
-            )
+            raise ConfigurationError(f"Ponita: found grid {orientations.name!r} on the circle, wanted it on the sphere")
         if orientations is None and num_vectors:
             raise ConfigurationError(f"Ponita: found num_vectors={num_vectors} and grid=None, wanted a grid")
         self.window = make_window(window, cutoff)

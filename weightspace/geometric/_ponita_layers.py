@@ -45,6 +45,7 @@ class GridTensors(nn.Module):
 
     def __init__(self, grid: OrientationGrid):
         super().__init__()
+        self.name = grid.name
         # integers are moved between devices but never rounded by model.float() or model.half()
         self.register_buffer("ori_bits", grid.ori.contiguous().view(torch.int64).clone())
         self.register_buffer("weight_bits", grid.weights.contiguous().view(torch.int64).clone())

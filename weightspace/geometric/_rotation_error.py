@@ -22,7 +22,8 @@ class RotationError:
 
     Args:
         random: under random rotations.
-        symmetries: largest under the symmetries of the grid, improper ones included; empty without a grid.
+        symmetries: largest under symmetries of the grid, improper ones included, at most 24 of them; empty without a
+            grid.
     """
 
     random: dict[str, float]
@@ -94,7 +95,7 @@ def _with_grid(model: nn.Module, grid: OrientationGrid) -> nn.Module:
 
 def _grid_of(tensors: GridTensors) -> OrientationGrid:
     ori, weights = (t.cpu() for t in tensors(torch.zeros((), dtype=torch.float64, device=tensors.ori_bits.device)))
-    return OrientationGrid(ori, weights, None, "the model's grid", 0)
+    return OrientationGrid(ori, weights, None, tensors.name, 0)
 
 
 def _measured(
@@ -108,7 +109,8 @@ def _measured(
     random = [_random_rotation(dim, generator) for _ in range(rotations)]
     there = _outputs(model, inputs)
     squares = [_differences(model, inputs, there, turn) for turn in random]
-    own = [] if grid is None else [_differences(model, inputs, there, turn) for turn in grid.symmetries()]
+    maps = [] if grid is None else list(grid.symmetries())
+    own = [_differences(model, inputs, there, turn) for turn in maps[:: max(1, len(maps) // 24)]]
     return RotationError(
         {name: float(torch.stack([s[name] for s in squares]).square().mean().sqrt()) for name in there},
         {name: max(float(s[name]) for s in own) for name in there} if own else {},
