@@ -5,7 +5,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from weightspace.errors import CompilationMismatchError
 from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud, point_cloud
@@ -14,7 +13,7 @@ Outputs = Callable[[PointCloud], dict[str, Tensor]]
 
 
 class Forces(Protocol):
-    """How forces are made of a model's outputs."""
+    """How forces are made of a model's outputs, eagerly."""
 
     def __call__(self, outputs: Outputs, cloud: PointCloud, *, keep_graph: bool) -> dict[str, Tensor]:
         """Outputs with forces and, for a periodic cloud, stress."""
@@ -23,71 +22,50 @@ class Forces(Protocol):
 class CompiledForces:
     """Outputs, forces and stress of a cloud by one compiled graph, in training and in evaluation mode.
 
-    torch.compile of an energy cannot be differentiated twice, and a graph break between energy and force has led
-    published codes to forces that are zero. So the function that returns energy *and* forces is traced once to plain
-    operations (`make_fx`, symbolic sizes), and that graph is compiled; its own derivative, which force training needs,
-    is then a first derivative. The first batch of each kind (periodic or open, training or evaluation) runs eagerly,
-    too, and so does each further one until forces were not zero.
+    A compiled energy cannot be differentiated twice (AOTAutograd refuses), and where a graph breaks between energy and
+    force, published codes return forces that are zero. So one function that returns energy *and* forces (its derivative
+    by `torch.func.grad`, inside) is compiled as one graph without breaks; force training then needs a first derivative
+    of that graph only. The first batch of each kind (periodic or open, training or evaluation) runs eagerly, too, and
+    so does each further one until forces were not zero; a batch without edges runs eagerly.
 
     Args:
         model: gives energies.
-        forces: makes forces of them.
+        forces: makes forces of them, eagerly.
         backend: of `torch.compile`.
 
     Raises:
-        CompilationMismatchError: results, or in training their gradients, differ, or the model cannot be traced.
+        CompilationMismatchError: results, or in training their gradients, differ, or the model cannot be compiled.
     """
 
     def __init__(self, model: AbstractAtomisticModel, forces: Forces, *, backend: str):
         self.model, self.forces, self.backend = model, forces, backend
-        self._graphs: dict[tuple[Any, ...], Callable[..., dict[str, Tensor]]] = {}
         self._checked: set[tuple[Any, ...]] = set()
+        self._run = torch.compile(_together(_Outputs(model)), backend=backend, dynamic=True, fullgraph=True)
 
     def __call__(self, cloud: PointCloud, *, keep_graph: bool) -> dict[str, Tensor]:
         """As `forces(model.outputs, cloud, keep_graph=keep_graph)`."""
-        kind = (cloud.cell is not None, self.model.training, cloud.pos.dtype, cloud.pos.device)
+        if not cloud.edge_index.shape[1]:
+            return self.forces(self.model.outputs, cloud, keep_graph=keep_graph)
         state = {**dict(self.model.named_parameters()), **dict(self.model.named_buffers())}
         tensors = _tensors(cloud)
-        if not len(cloud.z) or not cloud.edge_index.shape[1]:
-            return self.forces(self.model.outputs, cloud, keep_graph=keep_graph)  # sizes of zero compile to constants
-        if kind not in self._graphs:
-            self._graphs[kind] = self._compile(state, tensors)
         if not keep_graph:
-            state = {name: tensor.detach() for name, tensor in state.items()}
-            tensors = {name: tensor.detach() for name, tensor in tensors.items()}
-        found = self._run(kind, state, tensors)
-        if (*kind, keep_graph) not in self._checked:
+            state, tensors = ({name: tensor.detach() for name, tensor in each.items()} for each in (state, tensors))
+        kind = (cloud.cell is not None, self.model.training, keep_graph, cloud.pos.dtype, cloud.pos.device)
+        if kind not in self._checked:
             wanted = self.forces(self.model.outputs, cloud, keep_graph=keep_graph)
-            self._compare(found, wanted, keep_graph=keep_graph)
+            self._compare(self._first(state, tensors), wanted, keep_graph=keep_graph)
             if bool(wanted["forces"].abs().max() > 0):
-                self._checked.add((*kind, keep_graph))
-        return found
+                self._checked.add(kind)
+        return self._run(state, tensors)
 
-    def _compile(self, state: dict[str, Tensor], tensors: dict[str, Tensor]) -> Callable[..., dict[str, Tensor]]:
-        module = _Outputs(self.model)
-
-        def run(state: dict[str, Tensor], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            named = {f"model.{name}": tensor for name, tensor in state.items()}
-
-            def outputs(cloud: PointCloud) -> dict[str, Tensor]:
-                return torch.func.functional_call(module, named, (cloud,))
-
-            return self.forces(outputs, _cloud(tensors), keep_graph=True)
-
+    def _first(self, state: dict[str, Tensor], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         try:
-            traced = make_fx(run, tracing_mode="symbolic")(
-                {name: tensor.detach().requires_grad_(tensor.requires_grad) for name, tensor in state.items()},
-                {name: tensor.detach() for name, tensor in tensors.items()},
-            )
+            return self._run(state, tensors)
         except RuntimeError as error:
             raise CompilationMismatchError(
-                f"{type(self.model).__name__}: energy and forces cannot be traced to one graph ({error}); "
-                "use ForceField(model) without compile=True"
+                f"{type(self.model).__name__}: energy and forces do not compile to one graph with backend "
+                f"{self.backend!r} ({error}); use ForceField(model) without compile=True"
             ) from error
-        return torch.compile(traced, backend=self.backend, dynamic=True)
-
-    def _run(self, kind: tuple[Any, ...], state: dict[str, Tensor], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        return self._graphs[kind](state, tensors)
 
     def _compare(self, found: dict[str, Tensor], wanted: dict[str, Tensor], *, keep_graph: bool) -> None:
         for name in ("energy", "interaction_energy", "forces", "stress"):
@@ -102,8 +80,8 @@ class CompiledForces:
 
     def _close(self, name: str, found: Tensor | None, wanted: Tensor) -> None:
         loose = 1e-3 if wanted.dtype != torch.float64 else 1e-8
-        scale = wanted.abs().max()
-        error = torch.full_like(scale, torch.inf) if found is None else (found - wanted).abs().max()
+        scale = wanted.detach().abs().max()
+        error = torch.full_like(scale, torch.inf) if found is None else (found - wanted).detach().abs().max()
         if not bool(error <= loose * scale + 1e-2 * loose):
             raise CompilationMismatchError(
                 f"{type(self.model).__name__} compiled with backend {self.backend!r}: {name} differs from the eager "
@@ -123,6 +101,42 @@ class _Outputs(nn.Module):
         return self.model.outputs(cloud)
 
 
+def _together(module: _Outputs) -> Callable[[dict[str, Tensor], dict[str, Tensor]], dict[str, Tensor]]:
+    """The function that is compiled: parameters and inputs to outputs, forces and stress."""
+
+    def run(state: dict[str, Tensor], tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        named = {f"model.{name}": tensor for name, tensor in state.items()}
+        cloud = _cloud(tensors)
+
+        def energy(pos: Tensor, strain: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            found = torch.func.functional_call(module, named, (strained(cloud, pos, strain),))
+            return found["interaction_energy"].sum(), found
+
+        strain = cloud.pos.new_zeros(cloud.num_graphs, 3, 3)
+        if cloud.cell is None:
+            slope, (_, found) = torch.func.grad_and_value(energy, has_aux=True)(cloud.pos, strain)
+            return {**found, "forces": -slope}
+        (slope, pull), (_, found) = torch.func.grad_and_value(energy, argnums=(0, 1), has_aux=True)(cloud.pos, strain)
+        return {**found, "forces": -slope, "stress": stress_of(pull, cloud.cell)}
+
+    return run
+
+
+def strained(cloud: PointCloud, pos: Tensor, strain: Tensor | None) -> PointCloud:
+    """The cloud at `pos`, positions and cells under the symmetric part of a strain (G, 3, 3) where there are cells."""
+    if cloud.cell is None or strain is None:
+        return cloud.at(pos)
+    symmetric = 0.5 * (strain + strain.mT)
+    moved = pos + torch.einsum("nd,nde->ne", pos, symmetric.index_select(0, cloud.batch))
+    return cloud.at(moved, cloud.cell + cloud.cell @ symmetric)
+
+
+def stress_of(pull: Tensor, cell: Tensor) -> Tensor:
+    """Derivatives of energies to strains over volumes (G, 3, 3); zero where a cell has no volume."""
+    volume = torch.linalg.det(cell).abs()[:, None, None]
+    return torch.where(volume > 0, pull / volume.masked_fill(volume == 0, 1), 0)
+
+
 def _tensors(cloud: PointCloud) -> dict[str, Tensor]:
     """What a cloud is made of; the number of graphs as a length."""
     graphs = cloud.pos.new_zeros(cloud.num_graphs)
@@ -132,10 +146,17 @@ def _tensors(cloud: PointCloud) -> dict[str, Tensor]:
 
 
 def _cloud(tensors: dict[str, Tensor]) -> PointCloud:
-    rest = dict(tensors)
-    pairs = (rest.pop("pair_edge"), rest.pop("edge_pair")) if "pair_edge" in rest else None
-    edges = rest.pop("edge_index"), rest.pop("edge_shift", None)
-    return point_cloud(num_graphs=rest.pop("graphs").shape[0], edges=edges, pairs=pairs, **rest)
+    pairs = (tensors["pair_edge"], tensors["edge_pair"]) if "pair_edge" in tensors else None
+    return point_cloud(
+        tensors["z"],
+        tensors["pos"],
+        species=tensors["species"],
+        batch=tensors["batch"],
+        num_graphs=tensors["graphs"].shape[0],
+        edges=(tensors["edge_index"], tensors.get("edge_shift")),
+        cell=tensors.get("cell"),
+        pairs=pairs,
+    )
 
 
 def _gradients(found: dict[str, Tensor], parameters: list[nn.Parameter]) -> tuple[Tensor, ...]:
@@ -143,4 +164,6 @@ def _gradients(found: dict[str, Tensor], parameters: list[nn.Parameter]) -> tupl
     forces = found["forces"]
     weights = torch.linspace(0.5, 1.5, forces.numel(), dtype=forces.dtype, device=forces.device).view_as(forces)
     loss = (forces.square() * weights).sum() + found["interaction_energy"].square().sum()
-    return torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+    if not loss.requires_grad:
+        return tuple(torch.zeros_like(parameter) for parameter in parameters)
+    return torch.autograd.grad(loss, parameters, materialize_grads=True)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
-from weightspace.geometric._compiled import CompiledForces, Outputs
+from weightspace.geometric._compiled import CompiledForces, Outputs, strained, stress_of
 
 
 class ForceField(nn.Module):
@@ -69,21 +69,13 @@ def forces_of(outputs: Outputs, cloud: PointCloud, *, keep_graph: bool) -> dict[
         keep_graph: whether results can be differentiated again; otherwise they are detached.
     """
     pos = cloud.pos if cloud.pos.requires_grad else cloud.pos.detach().requires_grad_()
-    if cloud.cell is None:
-        found = outputs(cloud.at(pos))
-        (slope,) = _slopes(found, [pos], keep_graph=keep_graph)
-        found["forces"] = -slope
-    else:
-        strain = torch.zeros_like(cloud.cell).requires_grad_()
-        symmetric = 0.5 * (strain + strain.mT)  # (G, 3, 3)
-        moved = pos + torch.einsum("nd,nde->ne", pos, symmetric.index_select(0, cloud.batch))
-        found = outputs(cloud.at(moved, cloud.cell + cloud.cell @ symmetric))
-        slope, pull = _slopes(found, [pos, strain], keep_graph=keep_graph)
-        # the triple product: torch.linalg.det has no derivative formula that compiles with symbolic sizes
-        volume = (torch.linalg.cross(cloud.cell[:, 0], cloud.cell[:, 1]) * cloud.cell[:, 2]).sum(-1).abs()
-        flat = (volume == 0)[:, None, None]
-        found["forces"] = -slope
-        found["stress"] = (pull / volume[:, None, None].masked_fill(flat, 1)).masked_fill(flat, 0)
+    strain = None if cloud.cell is None else torch.zeros_like(cloud.cell).requires_grad_()
+    found = outputs(strained(cloud, pos, strain))
+    inputs = [pos] if strain is None else [pos, strain]
+    slope, *pull = _slopes(found, inputs, keep_graph=keep_graph)
+    found["forces"] = -slope
+    if cloud.cell is not None:
+        found["stress"] = stress_of(pull[0], cloud.cell)
     return found if keep_graph else {name: value.detach() for name, value in found.items()}
 
 

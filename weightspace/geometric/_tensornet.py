@@ -112,13 +112,11 @@ class _Embedding(nn.Module):
         z_target, z_source = self.z_target(z), self.z_source(z)
         z_edge = z_target.index_select(0, cloud.target) + z_source.index_select(0, cloud.source)  # (E, C)
         filters = self.filter(rbf) * envelope  # (P + 1, 3 C)
+        f = (filters.index_select(0, cloud.edge_pair).view(-1, 3, z.shape[1]) * z_edge[:, None]).unbind(1)
+        y = _edge_components(cloud.edge_unit(), matrices).split(PARTS, dim=1)  # (E, 1), (E, 3), (E, 5)
+        trace, *rest = (cloud.sum_edges(y_k[:, :, None] * f_k[:, None]) for y_k, f_k in zip(y, f, strict=True))
         own = filters[-1:].chunk(3, dim=1)[0] * (z_target + z_source)  # a length of zero has no direction
-        f = filters.index_select(0, cloud.edge_pair).unflatten(1, (3, -1)) * z_edge[:, None]  # (E, 3, C)
-        y = _edge_components(cloud.edge_unit(), matrices)  # (E, 9)
-        parts = [
-            cloud.sum_edges(y_k[:, :, None] * f[:, k, None]) for k, y_k in enumerate(y.split(PARTS, dim=1))
-        ]  # (N, 1 + 3 + 5, C)
-        x = torch.cat([parts[0] + own[:, None], *parts[1:]], dim=1).transpose(0, 1)  # (9, N, C)
+        x = torch.cat([trace + own[:, None], *rest], dim=1).transpose(0, 1)  # (9, N, C)
         scalars = self.scalars(self.norm(sum(part_norms(x)))).chunk(3, dim=1)
         return torch.cat(
             [mix(part) * scalar for mix, part, scalar in zip(self.mix, x.split(PARTS), scalars, strict=True)]
@@ -140,15 +138,19 @@ class _Interaction(nn.Module):
         self.mix_out = nn.ModuleList(nn.Linear(channels, channels, bias=False) for _ in PARTS)
 
     def forward(self, x: Tensor, cloud: PointCloud, rbf: Tensor, envelope: Tensor, matrices: Tensor) -> Tensor:
-        filters = (self.filter(rbf) * envelope).unflatten(1, (3, -1))  # (P + 1, 3, C)
+        filters = self.filter(rbf) * envelope  # (P + 1, 3 C)
         x = x / (sum(part_norms(x)) + 1)
-        y = _mixed(self.mix_in, x)  # (9, N, C)
-        f = filters.index_select(0, cloud.edge_pair)  # (E, 3, C)
-        own = filters[-1]  # (3, C)
-        sent = y.transpose(0, 1).index_select(0, cloud.source).split(PARTS, dim=1)  # (E, 1 + 3 + 5, C)
-        message = torch.cat([part * f[:, k, None] for k, part in enumerate(sent)], dim=1)
-        got = cloud.sum_edges(message).transpose(0, 1)  # (9, N, C)
-        got = got + torch.cat([part * own[k] for k, part in enumerate(y.split(PARTS))])
+        parts = [mix(part) for mix, part in zip(self.mix_in, x.split(PARTS), strict=True)]
+        f = filters.index_select(0, cloud.edge_pair).chunk(3, dim=1)  # (E, C) each
+        own = filters[-1:].chunk(3, dim=1)
+        got = torch.cat(
+            [
+                cloud.sum_edges(part.transpose(0, 1).index_select(0, cloud.source) * f_k[:, None]).transpose(0, 1)
+                + part * own_k
+                for part, f_k, own_k in zip(parts, f, own, strict=True)
+            ]
+        )  # (9, N, C)
+        y = torch.cat(parts)
         full_y, full_got = _full(y, matrices), _full(got, matrices)
         product = _components(_product(full_y, full_got) + _product(full_got, full_y), matrices)
         product = product / (sum(part_norms(product)) + 1)
@@ -176,7 +178,7 @@ def basis_matrices() -> Tensor:
 def part_norms(x: Tensor) -> list[Tensor]:
     """Squared Frobenius norms of trace, antisymmetric and symmetric part; (9, N, C) -> three of (N, C)."""
     trace, skew, symmetric = x.split(PARTS)
-    return [3 * trace[0].square(), 2 * skew.square().sum(0), symmetric.square().sum(0)]
+    return [3 * trace.squeeze(0).square(), 2 * skew.square().sum(0), symmetric.square().sum(0)]
 
 
 def _edge_components(unit: Tensor, matrices: Tensor) -> Tensor:
