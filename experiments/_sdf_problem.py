@@ -175,14 +175,21 @@ class PropertyProblem:
         validation: positions of those to choose weights by.
         augmented: whether every network is moved at random each time it is learned from.
         generator: of these motions.
+        properties: their units.
     """
 
     def __init__(
-        self, networks: Networks, *, train: Tensor, validation: Tensor, augmented: bool, generator: torch.Generator
+        self,
+        networks: Networks,
+        *,
+        train: Tensor,
+        validation: Tensor,
+        augmented: bool,
+        generator: torch.Generator,
+        properties: Properties,
     ):
         self.networks, self.train, self.validation = networks, train, validation
-        self.augmented, self.generator = augmented, generator
-        self.properties = Properties(networks.at(train))
+        self.augmented, self.generator, self.properties = augmented, generator, properties
         self.wanted = networks.labels
 
     def scales(self) -> InputScales:

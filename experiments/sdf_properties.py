@@ -30,6 +30,7 @@ from experiments._sdf_problem import (
     PROPERTIES,
     Labels,
     Networks,
+    Properties,
     PropertyProblem,
     errors,
     predicted,
@@ -61,7 +62,7 @@ class Kind:
     label: str
     build: Callable[[InputScales], nn.Module] | None
     augmented: bool = False
-    recipe: Recipe = Recipe(learning_rate=6e-3, batch_size=16)
+    recipe: Recipe = Recipe(learning_rate=3e-3, batch_size=16)
 
 
 def plain(scales: InputScales) -> nn.Module:
@@ -99,11 +100,14 @@ class Split:
         return cls(order[test + validation :], order[test : test + validation], order[:test])
 
 
-def run(networks: Networks, split: Split, model: str, *, seconds: float, seed: int) -> dict[str, Any]:
+def run(
+    networks: Networks, units: Properties, split: Split, model: str, *, seconds: float, seed: int
+) -> dict[str, Any]:
     """Train one model, and its errors on test shapes as they are and moved.
 
     Args:
         networks: all of them, in the poses of the training.
+        units: of the properties in the loss, the same for all poses.
         split: of them.
         model: a key of `KINDS`.
         seconds: of CPU time for the training.
@@ -113,7 +117,7 @@ def run(networks: Networks, split: Split, model: str, *, seconds: float, seed: i
     torch.manual_seed(seed)
     problem = PropertyProblem(
         networks, train=split.train, validation=split.validation, augmented=kind.augmented,
-        generator=torch.Generator().manual_seed(seed),
+        generator=torch.Generator().manual_seed(seed), properties=units,
     )  # fmt: skip
     content: dict[str, Any] = {"label": kind.label}
     if kind.build is None:
@@ -163,12 +167,13 @@ def _labels(rows: Tensor) -> Labels:
 def do(zoo: Zoo, folder: Path, jobs: Sequence[tuple[str, str, int]], *, seconds: float, split: Split) -> None:
     """Every job that has no file yet: model, poses, seed."""
     networks = Networks.of_zoo(zoo)
+    units = Properties(networks.at(split.train))
     posed = {"random": networks, "own": networks.in_own_frames()}
     for model, poses, seed in jobs:
         path = run_path(folder, NAME, f"{model}-{poses}", seed)
         if not path.exists():
             start = time.perf_counter()
-            content = run(posed[poses], split, model, seconds=seconds, seed=seed)
+            content = run(posed[poses], units, split, model, seconds=seconds, seed=seed)
             wall = round(time.perf_counter() - start, 1)
             write_run(path, {**content, "note": poses, "wall_seconds": wall}, model=f"{model}-{poses}", seed=seed)
 
