@@ -46,7 +46,7 @@ def test_edge_product_equals_e3nn_with_weights_of_either_shape(irreps):
     weight = torch.randn(6, product.weight_numel)
     wanted = peer(x, sh, weight)
     torch.testing.assert_close(product(x, sh, weight), wanted, rtol=1e-12, atol=1e-12)
-    native = product(layout.to_native(x), sh, product._weights(layout.to_native(x), weight))
+    native = product(layout.to_native(x), sh, product.path_weights(layout.to_native(x), weight))
     torch.testing.assert_close(product.layout_out.to_mul_ir(native), wanted, rtol=1e-12, atol=1e-12)
     shared = torch.randn(6, len(product.paths))
     muls = torch.tensor([product.irreps_in[path.slot_1].mul for path in product.paths])

@@ -5,9 +5,12 @@ molecules; the models themselves only ask for one consistent choice.
 """
 
 from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
+from weightspace.geometric._edge_frames import EdgeFrames, edge_frames
 from weightspace.geometric._edge_product import EdgeTensorProduct
 from weightspace.geometric._egnn import EGNN, egnn_from_published
 from weightspace.geometric._force_field import ForceField
+from weightspace.geometric._fourier_product import fourier_gaunt_product
+from weightspace.geometric._grid_power import GridPower
 from weightspace.geometric._grid_product import GridTensorProduct
 from weightspace.geometric._knn import nearest_neighbours
 from weightspace.geometric._layout import IrrepsLayout, natural_irreps
@@ -31,6 +34,7 @@ from weightspace.geometric._radial import (
 )
 from weightspace.geometric._rotation_error import RotationError, rotation_error
 from weightspace.geometric._schnet import SchNet, schnet_from_published
+from weightspace.geometric._so2_product import SO2TensorProduct
 from weightspace.geometric._tensornet import TensorNet, tensornet_from_published
 
 MODELS: tuple[type[AbstractAtomisticModel], ...] = (SchNet, EGNN, TensorNet)
@@ -41,10 +45,12 @@ __all__ = [
     "BesselBasis",
     "CosineCutoff",
     "EGNN",
+    "EdgeFrames",
     "EdgeTensorProduct",
     "ExpNormalSmearing",
     "ForceField",
     "GaussianSmearing",
+    "GridPower",
     "GridTensorProduct",
     "IrrepsLayout",
     "MODELS",
@@ -59,12 +65,15 @@ __all__ = [
     "PonitaPointCloud",
     "PonitaShape",
     "RotationError",
+    "SO2TensorProduct",
     "SchNet",
     "TensorNet",
     "cutoff_function",
+    "edge_frames",
     "edge_lengths",
     "edge_vectors",
     "egnn_from_published",
+    "fourier_gaunt_product",
     "lift_edges",
     "load_published_ponita",
     "natural_irreps",

@@ -83,7 +83,7 @@ class EdgeTensorProduct(nn.Module):
                 f"edge_sh: found {tuple(edge_sh.shape)}, wanted {(x.shape[0], self.irreps_sh.dim)}: a row of "
                 f"{self.irreps_sh} for each of x's rows"
             )
-        weight = self._weights(x, weight)
+        weight = self.path_weights(x, weight)
         plan = self._shared if weight.ndim == 2 else self._per_channel
         out = plan(x, edge_sh, weight)
         return out if native else self.layout_out.to_mul_ir(out)
@@ -101,7 +101,12 @@ class EdgeTensorProduct(nn.Module):
                     "channel by channel keeps their number, mix channels with a linear map before or after"
                 )
 
-    def _weights(self, x: Tensor, weight: Tensor | None) -> Tensor:
+    def path_weights(self, x: Tensor, weight: Tensor | None) -> Tensor:
+        """Weights as (E, P) or (E, P, C) for native x (E, C, D_in), from any of the forms that `forward` takes.
+
+        Raises:
+            GeometryError: none of them.
+        """
         edges, paths = x.shape[0], len(self.paths)
         if weight is None:
             return x.new_ones(edges, paths)
