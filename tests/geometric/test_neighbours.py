@@ -8,7 +8,7 @@ import torch
 
 from weightspace.errors import GeometryError
 from weightspace.geometric import _neighbours
-from weightspace.geometric._neighbours import edge_lengths, edge_vectors, neighbours
+from weightspace.geometric._neighbours import edge_lengths, edge_pairs, edge_vectors, neighbours
 
 SKEWED = torch.tensor([[3.0, 0.2, 0.0], [1.4, 2.5, 0.3], [-0.8, 1.1, 2.9]], dtype=torch.float64)
 
@@ -91,6 +91,29 @@ def test_large_systems_go_to_vesin_and_agree(monkeypatch, generator):
     fast = neighbours(pos, cutoff=3.0)
     assert called
     assert as_set(*fast) == as_set(*neighbours(pos, cutoff=3.0, method="dense"))
+
+
+@pytest.mark.parametrize("kind", ["open", "skewed", "small", "wire"])
+def test_pairs_are_opposite_edges(kind, generator):
+    pos = 1.3 * torch.randn(7, 3, dtype=torch.float64, generator=generator)
+    batch = torch.tensor([0, 0, 0, 0, 1, 1, 1])
+    edge_index, shift = neighbours(pos, cutoff=2.3, batch=batch, cell=cells(kind), method="dense")
+    order = torch.randperm(edge_index.shape[1], generator=generator)
+    edge_index, shift = edge_index[:, order], None if shift is None else shift[order]
+    first, pair = edge_pairs(edge_index, shift, len(pos))
+    assert 2 * len(first) == len(pair) and pair[first].tolist() == list(range(len(first)))
+    image = torch.zeros(len(pair), 3) if shift is None else shift
+    for p in range(len(first)):
+        one, other = (pair == p).nonzero().flatten().tolist()
+        assert edge_index[:, one].tolist() == edge_index[:, other].flip(0).tolist()
+        assert image[one].tolist() == (-image[other]).tolist()
+
+
+def test_edges_without_opposites_are_pairs_of_their_own():
+    edge_index = torch.tensor([[0, 1, 2], [1, 0, 0]])
+    for edges in (edge_index, torch.tensor([[0, 2], [1, 0]]), torch.zeros(2, 0, dtype=torch.long)):
+        first, pair = edge_pairs(edges, None, 3)
+        assert first.tolist() == pair.tolist() == list(range(edges.shape[1]))
 
 
 def test_lengths_have_finite_derivatives_at_zero():
