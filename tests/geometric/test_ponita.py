@@ -122,7 +122,7 @@ def test_shared_pairs_and_small_memory_change_nothing(cls, kind, generator):
         edges = model.cloud(*inputs).edge_index[:, 1:]
         inputs = (*inputs, edges)
     if kind == "crystal":
-        inputs = (*inputs, None, 2.2 * torch.eye(3, dtype=torch.float64).expand(2, -1, -1))
+        inputs = (*inputs, None, 3.0 * torch.eye(3, dtype=torch.float64).expand(2, -1, -1))
     wanted = everything(model, {"share_pairs": False}, inputs)
     shared = len(model.cloud(*inputs).pair_edge) < model.cloud(*inputs).edge_index.shape[1]
     assert shared == (kind != "one way")
@@ -178,9 +178,10 @@ def test_calibration_keeps_the_spread_of_features(cls, generator):
     model.calibrate(*inputs)
     spreads = []
     for block in model.trunk.blocks:
-        block.conv.register_forward_hook(lambda m, i, out: spreads.append((i[0].std(), (out - m.bias).std())))
+        block.register_forward_pre_hook(lambda _, given: spreads.append(given[0].std()))
+        block.norm.register_forward_pre_hook(lambda _, given: spreads.append(given[0].std()))
     model(*inputs)
-    for before, after in spreads:
+    for before, after in zip(spreads[::2], spreads[1::2], strict=True):
         torch.testing.assert_close(after, before, rtol=1e-8, atol=0)
 
 

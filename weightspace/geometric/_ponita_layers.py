@@ -69,7 +69,7 @@ class ConvolutionInput:
         ori: orientations (O, d), or None.
         weights: quadrature weights (O,).
         antipode: (O,), where kernels of pairs are shared.
-        rows_at_once: edges in a piece that is evaluated anew.
+        rows_at_once: edges, or points, in a piece that is evaluated anew.
     """
 
     edges: KernelEdges
@@ -83,7 +83,7 @@ class ConvolutionInput:
 
 
 class SeparableConv(nn.Module):
-    """Depthwise convolution over positions, then over orientations.
+    """The two parts of a depthwise convolution: over positions, then over orientations.
 
     x1[i, o] = sum over j of k(x_j - x_i, o) x[j, o], the point itself among the j, then
     x2[i, o'] = sum over o of w_o k_fiber(o . o') x1[i, o] + bias.
@@ -99,10 +99,6 @@ class SeparableConv(nn.Module):
         self.pair = kernel.pair_map()
         self.fiber = kernel.fiber_map() if fiber else None
         self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, x: Tensor, given: ConvolutionInput, kernel: AbstractPonitaKernel) -> Tensor:
-        """(N, O, C) -> (N, O, C)."""
-        return self.over_orientations(self.over_positions(x, given, kernel), given) + self.bias
 
     def over_positions(self, x: Tensor, given: ConvolutionInput, kernel: AbstractPonitaKernel) -> Tensor:
         """x1 (N, O, C)."""
@@ -145,11 +141,15 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor, given: ConvolutionInput, kernel: AbstractPonitaKernel) -> Tensor:
         """(N, O, C) -> (N, O, C)."""
-        h = self.conv(x, given, kernel)
-        return x + (self.mlp(h) if given.embedded is not None else _anew(self.mlp, h))
+        first = self.conv.over_positions(x, given, kernel)
+        if given.embedded is not None:
+            return x + self.at_points(first, given)
+        pieces = first.split(given.rows_at_once)
+        return x + torch.cat([_anew(self.at_points, piece, given) for piece in pieces])
 
-    def mlp(self, h: Tensor) -> Tensor:
-        """What the block adds, of what the convolution gave."""
+    def at_points(self, first: Tensor, given: ConvolutionInput) -> Tensor:
+        """What the block adds, of what the convolution over positions gave."""
+        h = self.conv.over_orientations(first, given) + self.conv.bias
         h = self.linear_2(gelu(self.linear_1(self.norm(h))))
         return h if self.layer_scale is None else self.layer_scale * h
 
