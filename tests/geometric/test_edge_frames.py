@@ -10,8 +10,10 @@ from weightspace.geometric import (
     EdgeTensorProduct,
     GridPower,
     GridTensorProduct,
+    MessageProduct,
     SO2TensorProduct,
     edge_frames,
+    expressivity,
     fourier_gaunt_product,
     natural_irreps,
 )
@@ -132,3 +134,25 @@ def test_powers_take_mul_ir_and_have_gradients():
 def test_errors_say_what_was_found_and_wanted(make, words):
     with pytest.raises(GeometryError, match=words):
         make()
+
+
+@pytest.mark.parametrize("evaluation", ["auto", "matrix", "so2"])
+def test_a_message_product_is_one_function_however_it_is_evaluated(evaluation):
+    irreps = natural_irreps(4, 2)
+    product = MessageProduct(irreps, natural_irreps(4), irreps, per_channel=True, evaluation=evaluation)
+    edge_vec, x = torch.randn(6, 3), torch.randn(6, 2, 25)
+    weight = torch.randn(6, len(product.paths), 2)
+    sh = o3.spherical_harmonics(natural_irreps(4), edge_vec, True, "component")
+    wanted = EdgeTensorProduct(irreps, natural_irreps(4), irreps)(x, sh, weight)
+    torch.testing.assert_close(product(x, product.geometry(edge_vec), weight), wanted, rtol=1e-10, atol=1e-10)
+    assert product.chosen("cpu") == {"auto": "so2"}.get(evaluation, evaluation)
+
+
+def test_expressivity_counts_paths_and_tangents():
+    for lmax in (1, 2, 3):
+        found = expressivity(lmax)
+        irreps = natural_irreps(lmax)
+        assert found["clebsch_gordan"] == len(EdgeTensorProduct(irreps, irreps, irreps).paths)
+        both = GridTensorProduct(irreps, irreps, natural_irreps(lmax, both_parities=True), antisymmetric=True)
+        assert found["clebsch_gordan_both_parities"] == len(both.path_constants())
+        assert found["gaunt"] == 3 * (lmax + 1) - 2

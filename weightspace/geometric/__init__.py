@@ -22,6 +22,7 @@ from weightspace.geometric._ponita import Ponita
 from weightspace.geometric._ponita_explicit import PonitaExplicitBasis
 from weightspace.geometric._ponita_layers import PonitaEvaluation, set_ponita_evaluation
 from weightspace.geometric._ponita_published import load_published_ponita
+from weightspace.geometric._product_choice import MessageProduct, expressivity
 from weightspace.geometric._radial import (
     AbstractCutoff,
     BesselBasis,
@@ -54,6 +55,7 @@ __all__ = [
     "GridTensorProduct",
     "IrrepsLayout",
     "MODELS",
+    "MessageProduct",
     "MollifierCutoff",
     "OrientationGrid",
     "OrientedCloud",
@@ -73,6 +75,7 @@ __all__ = [
     "edge_lengths",
     "edge_vectors",
     "egnn_from_published",
+    "expressivity",
     "fourier_gaunt_product",
     "lift_edges",
     "load_published_ponita",
