@@ -115,10 +115,7 @@ def speed(count: int, repeats: int) -> dict[str, Any]:
     shared = found["shared pairs"]
     runs = {"plain": step(shared, lambda: plain_energy(shared, inputs))}
     runs |= {name: step(model, lambda model=model: model(*inputs)["energy"]) for name, model in found.items()}
-    runs |= {
-        "floor, shared pairs": floor(shared, inputs),
-        "floor, explicit basis": floor(found["explicit basis"], inputs),
-    }
+    floors = {f"floor, {name}": floor(found[name], inputs) for name in ("shared pairs", "explicit basis")}
     seconds = interleaved(runs | floors, repeats=repeats)
     forces = {name: force_step(found[name], inputs) for name in ("shared pairs", "explicit basis")}
     return {
