@@ -84,6 +84,7 @@ def message_product(lmax: int, repeats: int, rates: dict[str, float]) -> dict[st
         "frames_alone": backward(
             lambda: torch.cat([m.flatten() for m in edge_frames(edge_vec, lmax).matrices]), [edge_vec]
         ),
+        "e3nn_frames": backward(lambda: peer_frames(edge_vec, lmax), [edge_vec]),
         "bare_matrix_product": backward(lambda: torch.bmm(x, matrix), [x, matrix]),
     }
     seconds = interleaved(steps, repeats=repeats, warmup=1)
@@ -103,6 +104,12 @@ def message_product(lmax: int, repeats: int, rates: dict[str, float]) -> dict[st
         "over_floor": 1e3 * best["shared"] / max(limits.values()),
         "over_bare_and_harmonics": best["shared"] / (best["bare_matrix_product"] + best["harmonics_alone"]),
     }
+
+
+def peer_frames(edge_vec: Tensor, lmax: int) -> Tensor:
+    """Wigner matrices of all degrees from angles, as e3nn makes them."""
+    a, b = o3.xyz_to_angles(edge_vec)
+    return torch.cat([o3.wigner_D(l, a, b, torch.zeros_like(a)).flatten() for l in range(lmax + 1)])
 
 
 def coupling_flops(product: EdgeTensorProduct) -> int:
