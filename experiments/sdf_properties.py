@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments._budgeted_training import Recipe, train_within
+from experiments._coordinate_page import write_part
 from experiments._sdf_problem import (
     OUTPUTS,
     PROPERTIES,
@@ -36,13 +37,11 @@ from experiments._sdf_problem import (
     predicted,
     random_motions,
 )
-from experiments._table_runs import RESULTS, ROOT, TableResult, run_path, table_of, write_run
+from experiments._table_runs import RESULTS, TableResult, run_path, table_of, write_run
 from weightspace.metanets import GMN, CoordinateGMN, InputScales, WeightStatistics
 from weightspace.zoo import SdfConfig, Zoo, fit_sdfs
 
 NAME = "sdf_properties"
-PAGE = ROOT / "docs" / "coordinate-networks.md"
-BEGIN, END = f"<!-- begin {NAME} -->\n", f"<!-- end {NAME} -->\n"
 SIZES = {"channels": 32, "edge_channels": 16, "layers": 3}
 COLUMNS = 10  # of a metanet without E(3): volume, centroid, six numbers of a symmetric tensor
 TEST, VALIDATION = 384, 256
@@ -206,12 +205,6 @@ def _score(found: dict[str, Any]) -> str:
     return f"{found['mean']:.2f}{deviation}"
 
 
-def write_page(text: str) -> None:
-    """Replace the part of the page between the two marks."""
-    head, rest = PAGE.read_text().split(BEGIN)
-    PAGE.write_text(head + BEGIN + text + END + rest.split(END)[1])
-
-
 def smoke() -> TableResult:
     """Everything once, on a tiny zoo."""
     with tempfile.TemporaryDirectory() as folder:
@@ -247,8 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> TableResult:
     sizes = {"train": len(split.train), "validation": VALIDATION, "test": TEST}
     result = collect(options.folder, {"seconds": options.seconds, "networks": sizes, "sizes": SIZES})
     RESULTS.joinpath(f"{NAME}.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
-    if PAGE.exists():
-        write_page(table(result))
+    write_part(NAME, table(result))
     print(table(result))
     return result
 
