@@ -17,6 +17,7 @@ def test_the_table_has_a_row_for_every_model_and_pose(capsys):
     assert "| own frames | CoordinateGMN |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_zoo_experiment(capsys):
     result = sdf_zoo.main(["--smoke"])
     assert result.networks == 4 and result.error > 0
@@ -24,13 +25,13 @@ def test_the_zoo_experiment(capsys):
 
 
 def test_labels_of_moved_networks_are_those_that_are_measured(tmp_path):
-    fit_sdfs(SdfConfig(networks=3, steps=150, widths=(16, 16), resolution=40), tmp_path, progress=False)
+    fit_sdfs(SdfConfig(networks=2, steps=100, widths=(16, 16), resolution=32), tmp_path, progress=False)
     networks = Networks.of_zoo(Zoo(tmp_path))
     torch.testing.assert_close(networks.labels.inertia, networks.labels.inertia.mT)
     own = networks.in_own_frames()
-    found = sdf_zoo.measured(own, 40)
+    found = sdf_zoo.measured(own, 32)
     for f, w in zip(found.parts, own.labels.parts, strict=True):
-        torch.testing.assert_close(f, w, rtol=0.02, atol=0.004)
+        torch.testing.assert_close(f, w, rtol=0.03, atol=0.006)
     back = own.moved(networks.poses)
     for f, w in zip(back.labels.parts, networks.labels.parts, strict=True):
         torch.testing.assert_close(f, w, rtol=1e-4, atol=1e-5)

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 import weightspace as ws
 from tests.testing._failures import failures
 from weightspace.errors import ConfigurationError, GeometryError
-from weightspace.metanets import CoordinateGMN, TracedNetwork, fit_input_scales, from_pretrained, save_pretrained
+from weightspace.metanets import (
+    CoordinateGMN,
+    TracedNetwork,
+    fit_input_scales,
+    from_pretrained,
+    save_pretrained,
+    set_execution,
+)
 from weightspace.metanets import _coordinate_frames as frames
 from weightspace.metanets import _coordinate_trunk as trunk
 from weightspace.metanets._coordinate_frames import centre_of
@@ -275,6 +282,22 @@ def test_fresh_and_stacked_networks_in_single_precision():
     stacked = {k: torch.stack([v, v * 0.5]) for k, v in net.state_dict().items()}
     rows = model()(space.to_graphs(stacked))
     assert rows.shape == (2, 16) and rows.dtype == torch.float32 and rows.isfinite().all()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_checkpointed_layers_are_the_same_function(training):
+    net, inputs = mlp(3, 6, 4, 1)
+    graph = graph_of(net, inputs)
+    metanet = model().double().train(training)
+    wanted = metanet(graph)
+    gradients = torch.autograd.grad(wanted.square().sum(), list(metanet.parameters()), allow_unused=True)
+    again = set_execution(metanet, checkpointed=True)(graph)
+    torch.testing.assert_close(again, wanted, rtol=1e-12, atol=1e-12)
+    others = torch.autograd.grad(again.square().sum(), list(metanet.parameters()), allow_unused=True)
+    for f, w in zip(others, gradients, strict=True):
+        assert (f is None) == (w is None)
+        if f is not None and w is not None:
+            torch.testing.assert_close(f, w, rtol=1e-10, atol=1e-12)
 
 
 def test_outputs_are_unpacked_and_saved(tmp_path):

@@ -3,7 +3,7 @@
 A rigid motion x -> R x + t of the shape makes f'(x) = f(R^T (x - t)) of the network: the layer that reads the
 coordinates has weights w_i' = R w_i and biases b_i' = b_i - w_i' . t; all else stays.
 
-Legend of shape comments: B models of a graph, n neurons of a layer, M networks of the batch.
+Legend of shape comments: B models of a graph, n neurons of a layer.
 """
 
 from collections.abc import Sequence

