@@ -5,7 +5,7 @@ import torch
 
 from experiments import sdf_properties, sdf_zoo
 from experiments._sdf_problem import Labels, Networks, Properties, errors, random_motions
-from weightspace.zoo import SdfConfig, Zoo, fit_sdfs
+from weightspace.zoo import SdfConfig, Zoo, _sdf_fit, fit_sdfs
 
 
 @pytest.mark.slow
@@ -24,12 +24,13 @@ def test_the_zoo_experiment(capsys):
     assert "discretisation" in capsys.readouterr().out
 
 
-def test_labels_of_moved_networks_are_those_that_are_measured(tmp_path):
-    fit_sdfs(SdfConfig(networks=2, steps=100, widths=(16, 16), resolution=32), tmp_path, progress=False)
+def test_labels_of_moved_networks_are_those_that_are_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(_sdf_fit, "STACK", 2)
+    fit_sdfs(SdfConfig(networks=2, steps=200, widths=(16, 16), resolution=40), tmp_path, progress=False)
     networks = Networks.of_zoo(Zoo(tmp_path))
     torch.testing.assert_close(networks.labels.inertia, networks.labels.inertia.mT)
     own = networks.in_own_frames()
-    found = sdf_zoo.measured(own, 32)
+    found = sdf_zoo.measured(own, 40)
     for f, w in zip(found.parts, own.labels.parts, strict=True):
         torch.testing.assert_close(f, w, rtol=0.03, atol=0.006)
     back = own.moved(networks.poses)
