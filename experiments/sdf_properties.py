@@ -79,7 +79,7 @@ KINDS = {
     "statistics": Kind("weight statistics", None),
     "gmn": Kind("without E(3)", plain),
     "gmn_augmented": Kind("without E(3), augmented", plain, augmented=True),
-    "coordinate_gmn": Kind("CoordinateGMN", equivariant, recipe=Recipe(learning_rate=8e-3, batch_size=16)),
+    "coordinate_gmn": Kind("CoordinateGMN", equivariant, recipe=Recipe(learning_rate=6e-3, batch_size=16)),
 }
 POSES = {"random": "random poses", "own": "own frames"}
 
@@ -136,7 +136,7 @@ def run(
 
     test = networks.at(split.test)
     moved = test.moved(random_motions(len(split.test), torch.Generator().manual_seed(9)))
-    scores = {}
+    scores: dict[str, float] = {}
     for suffix, some in (("", test), ("_moved", moved)):
         scores |= {f"{name}{suffix}": value for name, value in errors(predict(some), some.labels).items()}
     return content | {"scores": scores}
