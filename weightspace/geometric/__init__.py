@@ -9,6 +9,7 @@ from weightspace.geometric._edge_frames import EdgeFrames, edge_frames
 from weightspace.geometric._edge_product import EdgeTensorProduct
 from weightspace.geometric._egnn import EGNN, egnn_from_published
 from weightspace.geometric._force_field import ForceField
+from weightspace.geometric._escn import ESCN
 from weightspace.geometric._fourier_product import fourier_gaunt_product
 from weightspace.geometric._grid_power import GridPower
 from weightspace.geometric._grid_product import GridTensorProduct
@@ -38,7 +39,7 @@ from weightspace.geometric._schnet import SchNet, schnet_from_published
 from weightspace.geometric._so2_product import SO2TensorProduct
 from weightspace.geometric._tensornet import TensorNet, tensornet_from_published
 
-MODELS: tuple[type[AbstractAtomisticModel], ...] = (SchNet, EGNN, TensorNet)
+MODELS: tuple[type[AbstractAtomisticModel], ...] = (SchNet, EGNN, TensorNet, Ponita, PonitaExplicitBasis)
 
 __all__ = [
     "AbstractAtomisticModel",
@@ -46,6 +47,7 @@ __all__ = [
     "BesselBasis",
     "CosineCutoff",
     "EGNN",
+    "ESCN",
     "EdgeFrames",
     "EdgeTensorProduct",
     "ExpNormalSmearing",

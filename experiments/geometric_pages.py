@@ -1,7 +1,7 @@
-"""The tables of docs/products.md, from the benchmark's result file; the text between them is written by hand.
+"""The tables of docs/products.md and docs/geometric.md, from result files; the text between them is written by hand.
 
-Run:   python -m experiments.products_page          (writes the page)
-       python -m experiments.products_page --check   (only says whether the page is up to date)
+Run:   python -m experiments.geometric_pages          (writes the pages)
+       python -m experiments.geometric_pages --check   (only says whether the pages are up to date)
 """
 
 import argparse
@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "products.md"
-RESULTS = ROOT / "experiments" / "benchmarks" / "results" / "products.json"
+PAGES = {"products.md": "products.json", "geometric.md": "force_training.json"}
+RESULTS = ROOT / "experiments" / "benchmarks" / "results"
 MARKED = re.compile(r"(<!-- begin (\w+) -->\n)(.*?)(<!-- end \2 -->)", re.DOTALL)
 
 
@@ -80,28 +80,48 @@ def machine_line(found: Mapping[str, Any]) -> str:
     )
 
 
+def training_table(found: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            name,
+            f"{row['parameters']:,}",
+            f"{row['cutoff']:g}" if row["cutoff"] else "none",
+            f"{row['ms_per_frame']:.1f}",
+            f"{row['peak_memory_mb']:.0f}",
+        ]
+        for name, row in found["models"].items()
+    ]
+    made = table(["model", "parameters", "cutoff, Å", "ms per frame", "peak memory, MB"], rows)
+    environment = found["environment"]
+    return f"{made}\n{found['frames']} frames; {environment['device']}, torch {environment['torch']}.\n"
+
+
 TABLES = {
     "message": message_table,
     "features": feature_table,
     "expressivity": expressivity_table,
     "machine": machine_line,
+    "training": training_table,
 }
 
 
-def page(text: str) -> str:
-    """The page's text with every marked table made anew."""
-    found = json.loads(RESULTS.read_text())
+def page(text: str, result: str) -> str:
+    """A page's text with every marked table made anew."""
+    found = json.loads((RESULTS / result).read_text())
     return MARKED.sub(lambda match: f"{match[1]}{TABLES[match[2]](found)}{match[4]}", text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
-    text = PAGE.read_text()
-    made = page(text)
-    if parser.parse_args().check:
-        raise SystemExit(0 if made == text else f"{PAGE} is out of date: python -m experiments.products_page")
-    PAGE.write_text(made)
+    check = parser.parse_args().check
+    for name, result in PAGES.items():
+        path = ROOT / "docs" / name
+        text = path.read_text()
+        made = page(text, result)
+        if check and made != text:
+            raise SystemExit(f"{path} is out of date: python -m experiments.geometric_pages")
+        path.write_text(made)
 
 
 if __name__ == "__main__":
