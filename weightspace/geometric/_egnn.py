@@ -16,9 +16,9 @@ class EGNN(AbstractAtomisticModel):
     """E(n)-equivariant graph network: invariant features, and coordinates moved along the edges.
 
     Source: Satorras, Hoogeboom and Welling 2021, "E(n) Equivariant Graph Neural Networks", arXiv 2102.09844, with
-    x_ij = x_i - x_j and the attention of eq. 8,
+    x_ij = x_i - x_j, d_ij its length and the attention of eq. 8,
 
-        m_ij = e_ij MLP_e(h_i, h_j, |x_ij|^2)                       (3)
+        m_ij = e_ij MLP_e(h_i, h_j, d_ij^2)                         (3)
         x_i <- x_i + C sum_j x_ij MLP_x(m_ij)                        (4)
         h_i <- h_i + MLP_h(h_i, sum_j m_ij)                          (5), (6)
 

@@ -44,7 +44,7 @@ class GridTensorProduct(nn.Module):
         irreps_2: of the second feature, with the same multiplicity.
         irreps_out: of the result, with the same multiplicity.
         antisymmetric: add the bracket's paths.
-        normalization: "component" for coefficients of harmonics with |Y_l|^2 = 2 l + 1 and the mean over the sphere;
+        normalization: "component" for coefficients of harmonics whose square is 2 l + 1 and the mean over the sphere;
             "integral" for orthonormal harmonics, whose product has the Gaunt coefficients (smaller by sqrt(4 pi)).
         grid: "auto", "lebedev" or "gauss_legendre".
         fold: whether antipodal points share their transforms: even and odd degrees apart, on half the points.

@@ -42,7 +42,7 @@ class PonitaPointCloud(nn.Module):
     Source: Bekkers et al. 2024, arXiv 2310.02970, sections 4 and 5, and the published code: its three modes are
     grid = a grid of the sphere (R3 x S2, fibre bundle), grid = None (positions alone), grid = "own" (a cloud in
     position-orientation space, each point with an orientation of its own: kernels of
-    (r . o_i, |r - (r . o_i) o_i|, o_i . o_j)); with a grid of the circle it works in the plane (R2 x S1, rotations
+    (r . o_i, norm(r - (r . o_i) o_i), o_i . o_j)); with a grid of the circle it works in the plane (R2 x S1, rotations
     and translations, no reflections). Convolutions, blocks and what deviates as in `Ponita`; moreover outputs of a
     cloud are the mean over its points (the published code takes sums; `points` gives what is pooled), and kernels may
     read attributes of edges, zero for a point's own term, in which case pairs are not shared.

@@ -20,7 +20,7 @@ class Ponita(AbstractAtomisticModel):
     through Weight-Sharing in Position-Orientation Space", arXiv 2310.02970, Theorem 1 and section 4; sizes as in the
     published code's rMD17 runs. With r = x_j - x_i, features f of atom i at orientation o, depthwise,
 
-        f1_i(o) = sum over j of k(r . o, |r - (r . o) o|) f_j(o), the atom itself among the j
+        f1_i(o) = sum over j of k(r . o, norm(r - (r . o) o)) f_j(o), the atom itself among the j
         f2_i(o) = sum over o' of w(o') k'(o . o') f1_i(o') + bias
         f_i <- f_i + linear(gelu(linear(LayerNorm(f2_i))))
 
@@ -36,7 +36,7 @@ class Ponita(AbstractAtomisticModel):
 
     Rotations are exact for the symmetries of the grid and approximate else (`rotation_error`); inversion and
     translations are exact. The energy is continuous everywhere, but its gradient is not where an edge is parallel to
-    an orientation of the grid, where |r - (r . o) o| has a corner (`PonitaExplicitBasis` has none).
+    an orientation of the grid, where norm(r - (r . o) o) has a corner (`PonitaExplicitBasis` has none).
 
     Args:
         channels: C.

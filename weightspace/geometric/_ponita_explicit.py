@@ -17,9 +17,10 @@ class PonitaExplicitBasis(AbstractAtomisticModel):
     """PONITA's convolutions with kernels that are linear in an explicit basis: no MLP on edges times orientations.
 
     Source: the architecture of Bekkers et al. 2024, arXiv 2310.02970 (see `Ponita`), another function: in place of an
-    MLP of (r . o, |r - (r . o) o|) each layer and channel has
+    MLP of (r . o, norm(r - (r . o) o)) each layer and channel has
 
-        k(r, o) = sum over n, l of w_nl R_n(|r|) u(|r|) P_l(r . o / |r|),    k'(o . o') = sum over l of v_l P_l(o . o')
+        k(r, o) = sum over n, l of w_nl R_n(d) u(d) P_l(r . o / d), d = norm(r)
+        k'(o . o') = sum over l of v_l P_l(o . o')
 
     with Bessel functions R_n, a window u and Legendre polynomials P_l: every function of the two invariants is such a
     sum in the limit. A kernel costs (l + 1) multiplications for each edge, orientation and channel, in place of 256.
