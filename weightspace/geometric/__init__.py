@@ -10,6 +10,7 @@ from weightspace.geometric._edge_product import EdgeTensorProduct
 from weightspace.geometric._egnn import EGNN, egnn_from_published
 from weightspace.geometric._force_field import ForceField
 from weightspace.geometric._escn import ESCN
+from weightspace.geometric._escn_layers import ESCNShape
 from weightspace.geometric._fourier_product import fourier_gaunt_product
 from weightspace.geometric._grid_power import GridPower
 from weightspace.geometric._grid_product import GridTensorProduct
@@ -48,6 +49,7 @@ __all__ = [
     "CosineCutoff",
     "EGNN",
     "ESCN",
+    "ESCNShape",
     "EdgeFrames",
     "EdgeTensorProduct",
     "ExpNormalSmearing",
