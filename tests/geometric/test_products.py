@@ -53,6 +53,7 @@ def test_edge_product_equals_e3nn_with_weights_of_either_shape(irreps):
     wanted = peer(x, sh, shared.repeat_interleave(muls, dim=1))
     torch.testing.assert_close(product(x, sh, shared), wanted, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(product(x, sh), peer(x, sh, torch.ones_like(weight)), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(product(x, sh, shared[0]), product(x, sh, shared[:1].expand(6, -1)))
 
 
 def test_edge_product_takes_chosen_paths():

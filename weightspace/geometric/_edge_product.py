@@ -38,7 +38,8 @@ class EdgeTensorProduct(nn.Module):
     Shapes:
         x: (E, C, D_in) native or (E, irreps_in.dim) in mul_ir, gathered at the edges' sources.
         edge_sh: (E, irreps_sh.dim).
-        weight: (E, P) shared, (E, P, C) or e3nn's flat (E, weight_numel) per channel; None means ones.
+        weight: (E, P) shared by the channels, or (P,) by the edges, too; (E, P, C) or e3nn's flat (E, weight_numel) per
+            channel; None means ones.
         output: (E, C, D_out) or (E, irreps_out.dim), in the layout of x.
 
     Raises:
@@ -110,6 +111,8 @@ class EdgeTensorProduct(nn.Module):
         edges, paths = x.shape[0], len(self.paths)
         if weight is None:
             return x.new_ones(edges, paths)
+        if weight.ndim == 1 and len(weight) == paths:
+            return weight.expand(edges, -1)
         if weight.shape == (edges, paths) or weight.shape == (edges, paths, x.shape[1]):
             return weight
         if weight.shape == (edges, self.weight_numel):
