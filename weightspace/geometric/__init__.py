@@ -8,15 +8,18 @@ from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
 from weightspace.geometric._edge_frames import EdgeFrames, edge_frames
 from weightspace.geometric._edge_product import EdgeTensorProduct
 from weightspace.geometric._egnn import EGNN, egnn_from_published
-from weightspace.geometric._force_field import ForceField
 from weightspace.geometric._escn import ESCN
 from weightspace.geometric._escn_layers import ESCNShape
+from weightspace.geometric._escn_published import escn_from_published
+from weightspace.geometric._force_field import ForceField
 from weightspace.geometric._fourier_product import fourier_gaunt_product
 from weightspace.geometric._grid_power import GridPower
 from weightspace.geometric._grid_product import GridTensorProduct
 from weightspace.geometric._knn import nearest_neighbours
 from weightspace.geometric._layout import IrrepsLayout, natural_irreps
 from weightspace.geometric._neighbours import edge_lengths, edge_vectors, neighbours
+from weightspace.geometric._nequip import NequIP
+from weightspace.geometric._nequip_published import nequip_from_published
 from weightspace.geometric._orientation_grids import OrientationGrid, orientation_grid
 from weightspace.geometric._oriented_cloud import OrientedCloud, lift_edges
 from weightspace.geometric._point_cloud import PonitaPointCloud, PonitaShape
@@ -40,7 +43,7 @@ from weightspace.geometric._schnet import SchNet, schnet_from_published
 from weightspace.geometric._so2_product import SO2TensorProduct
 from weightspace.geometric._tensornet import TensorNet, tensornet_from_published
 
-MODELS: tuple[type[AbstractAtomisticModel], ...] = (SchNet, EGNN, TensorNet, Ponita, PonitaExplicitBasis)
+MODELS: tuple[type[AbstractAtomisticModel], ...] = (SchNet, EGNN, TensorNet, Ponita, PonitaExplicitBasis, ESCN, NequIP)
 
 __all__ = [
     "AbstractAtomisticModel",
@@ -61,6 +64,7 @@ __all__ = [
     "MODELS",
     "MessageProduct",
     "MollifierCutoff",
+    "NequIP",
     "OrientationGrid",
     "OrientedCloud",
     "PointCloud",
@@ -79,6 +83,7 @@ __all__ = [
     "edge_lengths",
     "edge_vectors",
     "egnn_from_published",
+    "escn_from_published",
     "expressivity",
     "fourier_gaunt_product",
     "lift_edges",
@@ -86,6 +91,7 @@ __all__ = [
     "natural_irreps",
     "nearest_neighbours",
     "neighbours",
+    "nequip_from_published",
     "orientation_grid",
     "rotation_error",
     "schnet_from_published",

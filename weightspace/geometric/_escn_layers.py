@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from weightspace.errors import ConfigurationError
 from weightspace.geometric._atomistic import PointCloud
+from weightspace.geometric._constants import ExactConstants
 from weightspace.geometric._edge_frames import EdgeFrames
 from weightspace.geometric._escn_grids import GridSizes, edge_grid, kept_components, node_grid
 
@@ -100,24 +102,31 @@ class Turn:
     def __init__(self, frames: EdgeFrames, mmax: int):
         lmax = frames.lmax
         self.rows = [m[:, l - min(l, mmax) : l + min(l, mmax) + 1] for l, m in enumerate(frames.matrices)]
-        by_degree = [(l, m) for l in range(lmax + 1) for m in range(-min(l, mmax), min(l, mmax) + 1)]
-        kept = kept_components(lmax, mmax)
-        device = frames.matrices[0].device
-        self.place = torch.tensor([by_degree.index(each) for each in kept], device=device)
-        self.back_place = torch.tensor([kept.index(each) for each in by_degree], device=device)
+        self.places = _places(lmax, mmax)
 
     def into(self, x: Tensor) -> Tensor:
         """(E, D, C) -> (E, M, C)."""
         pieces = x.split([row.shape[2] for row in self.rows], dim=1)
         turned = [torch.bmm(row, piece) for row, piece in zip(self.rows, pieces, strict=True)]
-        return torch.cat(turned, dim=1).index_select(1, self.place)
+        return torch.cat(turned, dim=1).index_select(1, self.places.like("into", x))
 
     def back(self, x: Tensor) -> Tensor:
         """(E, M, C) -> (E, D, C)."""
-        pieces = x.index_select(1, self.back_place).split([row.shape[1] for row in self.rows], dim=1)
+        pieces = x.index_select(1, self.places.like("back", x)).split([row.shape[1] for row in self.rows], dim=1)
         return torch.cat(
             [torch.bmm(row.transpose(1, 2), piece) for row, piece in zip(self.rows, pieces, strict=True)], dim=1
         )
+
+
+@lru_cache(maxsize=64)
+def _places(lmax: int, mmax: int) -> ExactConstants:
+    """From components degree by degree to order by order, and back."""
+    by_degree = [(l, m) for l in range(lmax + 1) for m in range(-min(l, mmax), min(l, mmax) + 1)]
+    kept = kept_components(lmax, mmax)
+    return ExactConstants(
+        into=torch.tensor([by_degree.index(each) for each in kept]),
+        back=torch.tensor([kept.index(each) for each in by_degree]),
+    )
 
 
 class OrderConvolution(nn.Module):
@@ -190,7 +199,8 @@ class EdgeConvolution(nn.Module):
         self.widths = [order_width(shape, m) for m in range(self.mmax + 1)]
         self.radial = nn.Linear(shape.edge_channels, sum(self.widths))
         if shape.gate:
-            self.gate_place = [l for l, _ in kept_components(lmax, self.mmax)]
+            degrees = torch.tensor([l for l, _ in kept_components(lmax, self.mmax)])
+            self.degrees = ExactConstants(of=degrees)
         else:
             self.grid = edge_grid(lmax, self.mmax, shape.grid)
 
@@ -200,9 +210,10 @@ class EdgeConvolution(nn.Module):
         silu = nn.functional.silu
         radial = silu(self.radial(silu(self.edge(silu(elements + self.distance(rbf))))))
         ends = [x.index_select(0, end) for end in (cloud.source, cloud.target)]
-        return turn.back(self._in_frame(ends if self.first else [turn.into(end) for end in ends], radial))
+        return turn.back(self.in_frame(ends if self.first else [turn.into(end) for end in ends], radial))
 
-    def _in_frame(self, ends: list[Tensor], radial: Tensor) -> Tensor:
+    def in_frame(self, ends: list[Tensor], radial: Tensor) -> Tensor:
+        """Features of both ends (E, M, C), and what multiplies them (E, R) -> (E, M, C), in the frames of edges."""
         lmax, channels, edges = self.shape.lmax, self.shape.channels, len(radial)
         sizes = [1] if self.first else _order_sizes(lmax, self.mmax)
         pieces = zip(*(end.split(sizes, dim=1) for end in ends), strict=True)
@@ -213,9 +224,13 @@ class EdgeConvolution(nn.Module):
             flat = tuple(end.reshape(edges, parts, sizes[m] // parts * channels) for end in pair)
             out = order(flat, r)  # (E, parts, degrees * C)
             found.append(out.reshape(edges, parts * out.shape[2] // channels, channels))
-        return self._gated(found) if self.shape.gate else self._on_grid(torch.cat(found, dim=1))
+        return self.activate(found)
 
-    def _on_grid(self, y: Tensor) -> Tensor:
+    def activate(self, found: list[Tensor]) -> Tensor:
+        """What follows the convolution, from one tensor for each order."""
+        if self.shape.gate:
+            return self._gated(found)
+        y = torch.cat(found, dim=1)  # (E, M, C)
         values = torch.matmul(self.grid.like("to", y), y)  # (E, P, C)
         return torch.matmul(self.grid.like("from", y), nn.functional.silu(values))
 
@@ -223,8 +238,7 @@ class EdgeConvolution(nn.Module):
         lmax = self.shape.lmax
         zeroth, gates = found[0].split([lmax + 1, lmax], dim=1)
         gates = torch.cat([zeroth[:, :1], gates], dim=1).sigmoid()  # silu(y) = y sigmoid(y)
-        degrees = torch.tensor(self.gate_place, device=gates.device)
-        return torch.cat([zeroth, *found[1:]], dim=1) * gates.index_select(1, degrees)
+        return torch.cat([zeroth, *found[1:]], dim=1) * gates.index_select(1, self.degrees.like("of", gates))
 
 
 class GridUpdate(nn.Module):
