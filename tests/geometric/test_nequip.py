@@ -118,7 +118,7 @@ def test_messages_of_errors():
         with pytest.raises(CheckpointError, match=words):
             nequip_from_published({k: v for k, v in weights.items() if k != key}, **ARGUMENTS)
     key = "model.model.func.layer1_convnet.conv.linear_2.weight"
-    with pytest.raises(CheckpointError, match="found a linear map with .* weights, wanted"):
+    with pytest.raises(CheckpointError, match="'layer1_convnet.conv.linear_2.weight' has .* weights, wanted"):
         nequip_from_published({**weights, key: weights[key][1:]}, **ARGUMENTS)
     with pytest.raises(CheckpointError, match="'surplus' .1 in all. has no place in the model"):
         nequip_from_published({**weights, "surplus": torch.ones(1)}, **ARGUMENTS)

@@ -17,6 +17,9 @@ from weightspace.geometric._grid_power import GridPower
 from weightspace.geometric._grid_product import GridTensorProduct
 from weightspace.geometric._knn import nearest_neighbours
 from weightspace.geometric._layout import IrrepsLayout, natural_irreps
+from weightspace.geometric._mace import MACE, MACEShape
+from weightspace.geometric._mace_published import mace_from_published
+from weightspace.geometric._matrix_function import MatrixFunctionNetwork
 from weightspace.geometric._neighbours import edge_lengths, edge_vectors, neighbours
 from weightspace.geometric._nequip import NequIP
 from weightspace.geometric._nequip_published import nequip_from_published
@@ -43,7 +46,16 @@ from weightspace.geometric._schnet import SchNet, schnet_from_published
 from weightspace.geometric._so2_product import SO2TensorProduct
 from weightspace.geometric._tensornet import TensorNet, tensornet_from_published
 
-MODELS: tuple[type[AbstractAtomisticModel], ...] = (SchNet, EGNN, TensorNet, Ponita, PonitaExplicitBasis, ESCN, NequIP)
+MODELS: tuple[type[AbstractAtomisticModel], ...] = (
+    SchNet,
+    EGNN,
+    TensorNet,
+    Ponita,
+    PonitaExplicitBasis,
+    ESCN,
+    NequIP,
+    MACE,
+)
 
 __all__ = [
     "AbstractAtomisticModel",
@@ -61,7 +73,10 @@ __all__ = [
     "GridPower",
     "GridTensorProduct",
     "IrrepsLayout",
+    "MACE",
+    "MACEShape",
     "MODELS",
+    "MatrixFunctionNetwork",
     "MessageProduct",
     "MollifierCutoff",
     "NequIP",
@@ -88,6 +103,7 @@ __all__ = [
     "fourier_gaunt_product",
     "lift_edges",
     "load_published_ponita",
+    "mace_from_published",
     "natural_irreps",
     "nearest_neighbours",
     "neighbours",

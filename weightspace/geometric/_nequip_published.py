@@ -8,12 +8,10 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from weightspace.errors import CheckpointError
+from weightspace.geometric._e3nn_weights import Entries
 from weightspace.geometric._equivariant_layers import message_paths
 from weightspace.geometric._nequip import Convolution, NequIP, reached_irreps
 from weightspace.geometric._published_weights import load_published
-
-Entries = dict[str, Tensor]
 
 
 def nequip_from_published(
@@ -37,11 +35,12 @@ def nequip_from_published(
         CheckpointError: keys or shapes that are not those of that model, scales that differ by element, or a shift of
             the total energy.
     """
-    entries = {
+    left = {
         key.removeprefix("model.").removeprefix("model.").removeprefix("func."): value
         for key, value in state_dict.items()
         if value.numel() and "output_mask" not in key and "_w3j" not in key
     }
+    entries = Entries("NequIP", left)
     channels, layers, lmax, radial = _shape(entries)
     model = NequIP(
         channels=channels,
@@ -53,17 +52,16 @@ def nequip_from_published(
         elements=elements,
     )
     scale, shifts = _scale_and_shifts(entries)
-    ours: Entries = {
-        "rbf.frequencies": _take(entries, "radial_basis.basis.bessel_weights"),
-        "embedding": _take(entries, "chemical_embedding.linear.weight").view(len(elements), -1),
-        "readout.0.weights.0e": _take(entries, "conv_to_output_hidden.linear.weight").view(channels, -1),
-        "readout.1.weights.0e": _take(entries, "output_hidden_to_scalar.linear.weight").view(-1, 1),
+    ours: dict[str, Tensor] = {
+        "rbf.frequencies": entries.take("radial_basis.basis.bessel_weights"),
+        "embedding": entries.take("chemical_embedding.linear.weight").view(len(elements), -1),
+        "readout.0.weights.0e": entries.take("conv_to_output_hidden.linear.weight").view(channels, -1),
+        "readout.1.weights.0e": entries.take("output_hidden_to_scalar.linear.weight").view(-1, 1),
     }
     reached = reached_irreps(lmax, layers)
     for number, irreps in enumerate(zip(reached, reached[1:], strict=False)):
         ours |= _layer(model, entries, number, *irreps)
-    if entries:
-        raise _error(f"{sorted(entries)[0]!r} ({len(entries)} in all) has no place in the model")
+    entries.finish()
     load_published(model, ours, {})
     model.scale.copy_(scale)
     model.references[list(elements)] = shifts.to(model.references)
@@ -72,7 +70,7 @@ def nequip_from_published(
 
 def _layer(
     model: NequIP, entries: Entries, number: int, irreps_in: Sequence[str], irreps_out: Sequence[str]
-) -> Entries:
+) -> dict[str, Tensor]:
     """One layer's entries; of the published irreps, in and out, those that the model computes."""
     theirs, mine = f"layer{number}_convnet.conv", f"layers.{number}"
     channels, elements = model.embedding.shape[1], len(model.elements)
@@ -91,12 +89,12 @@ def _layer(
         own, *gates = weight.split(channels, dim=-1)
         return torch.cat([own, *(gate for gate, end in zip(gates, gated, strict=True) if end in kept_out)], dim=-1)
 
-    ours: Entries = {}
-    before = _blocks(_take(entries, f"{theirs}.linear_1.weight"), dict.fromkeys(irreps_in, (channels, channels)))
+    ours: dict[str, Tensor] = {}
+    before = entries.take_blocks(f"{theirs}.linear_1.weight", dict.fromkeys(irreps_in, (channels, channels)))
     ours |= {f"{mine}.before.weights.{ir}": before[ir] for ir in kept_in}
     order = sorted(irreps_out, key=lambda ir: (o3.Irrep(ir).l, o3.Irrep(ir).p))
     shapes = {ir: (len(into[ir]) * channels, widths[ir]) for ir in order}
-    after = _blocks(_take(entries, f"{theirs}.linear_2.weight"), shapes)
+    after = entries.take_blocks(f"{theirs}.linear_2.weight", shapes)
     for ir in kept_out:
         rows = [
             after[ir].view(len(into[ir]), channels, -1)[into[ir].index(place)] for place in into[ir] if place in kept
@@ -105,12 +103,12 @@ def _layer(
         scale = math.sqrt(len(rows) / len(into[ir]))
         ours[f"{mine}.after.weights.{ir}"] = scale * columns(torch.cat(rows), ir)
     own = {ir: (channels, elements, widths[ir]) for ir in irreps_in if ir in irreps_out}
-    for ir, weight in _blocks(_take(entries, f"{theirs}.sc.weight"), own).items():
+    for ir, weight in entries.take_blocks(f"{theirs}.sc.weight", own).items():
         if f"{ir}" in layer.own.weights:
             ours[f"{mine}.own.weights.{ir}"] = columns(weight.transpose(0, 1), ir)
     last = len(layer.radial.weights) - 1
     for k in range(last + 1):
-        weight = _take(entries, f"{theirs}.fc.layer{k}.weight")
+        weight = entries.take(f"{theirs}.fc.layer{k}.weight")
         if k == 0:  # their Bessel functions have 2 / c where ours have its root
             weight = weight * math.sqrt(2 / model.rbf.cutoff)
         if k == last:  # their edges point the other way
@@ -123,11 +121,11 @@ def _layer(
 def _shape(entries: Entries) -> tuple[int, int, int, list[int]]:
     """Arguments of the model that the shapes of its entries tell."""
     first = "layer0_convnet.conv.fc.layer{}.weight"
-    if first.format(0) not in entries or "layer0_convnet.conv.linear_1.weight" not in entries:
-        raise _error(f"{first.format(0)!r} is missing")
-    radial = [entries[first.format(k)] for k in range(len(entries)) if first.format(k) in entries]
-    channels = math.isqrt(entries["layer0_convnet.conv.linear_1.weight"].numel())
-    layers = sum(key.endswith("_convnet.conv.linear_1.weight") for key in entries)
+    if first.format(0) not in entries.left or "layer0_convnet.conv.linear_1.weight" not in entries.left:
+        raise entries.error(f"{first.format(0)!r} is missing")
+    radial = [entries.left[first.format(k)] for k in range(len(entries.left)) if first.format(k) in entries.left]
+    channels = math.isqrt(entries.left["layer0_convnet.conv.linear_1.weight"].numel())
+    layers = sum(key.endswith("_convnet.conv.linear_1.weight") for key in entries.left)
     lmax = radial[-1].shape[1] // channels - 1  # a path for each degree leads from scalars
     return channels, layers, lmax, [len(weight) for weight in radial]
 
@@ -135,35 +133,14 @@ def _shape(entries: Entries) -> tuple[int, int, int, list[int]]:
 def _scale_and_shifts(entries: Entries) -> tuple[Tensor, Tensor]:
     """The factor of atomic energies, and what is added to them by element."""
     one = torch.ones(())
-    scales = entries.pop("per_species_rescale.scales", one)
-    shifts = entries.pop("per_species_rescale.shifts", torch.zeros(()))
-    factor = entries.pop("scale_by", one)
-    shift = entries.pop("shift_by", torch.zeros(()))
+    scales = entries.left.pop("per_species_rescale.scales", one)
+    shifts = entries.left.pop("per_species_rescale.shifts", torch.zeros(()))
+    factor = entries.left.pop("scale_by", one)
+    shift = entries.left.pop("shift_by", torch.zeros(()))
     if bool((scales != scales.flatten()[0]).any()):
-        raise _error(f"scales differ by element: {scales.tolist()}, wanted one for all")
+        raise entries.error(f"scales differ by element: {scales.tolist()}, wanted one for all")
     if bool((shift != 0).any()):
-        raise _error(f"the total energy is shifted by {shift.tolist()}, which no energy of an atom can be: wanted 0")
+        raise entries.error(
+            f"the total energy is shifted by {shift.tolist()}, which no energy of an atom can be: wanted 0"
+        )
     return factor.flatten()[0] * scales.flatten()[0], factor * shifts
-
-
-def _blocks(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> Entries:
-    """A flat weight of e3nn as one tensor for each irrep, in its order."""
-    sizes = [math.prod(shape) for shape in shapes.values()]
-    if flat.numel() != sum(sizes):
-        raise _error(f"found a linear map with {flat.numel()} weights, wanted {sum(sizes)}")
-    return {
-        ir: piece.view(shape) for (ir, shape), piece in zip(shapes.items(), flat.flatten().split(sizes), strict=True)
-    }
-
-
-def _take(entries: Entries, key: str) -> Tensor:
-    if key not in entries:
-        raise _error(f"{key!r} is missing")
-    return entries.pop(key)
-
-
-def _error(words: str) -> CheckpointError:
-    return CheckpointError(
-        f"NequIP from published weights: {words}; hand in the state_dict of the model named in the function's "
-        "documentation"
-    )
