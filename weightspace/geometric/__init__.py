@@ -55,6 +55,7 @@ MODELS: tuple[type[AbstractAtomisticModel], ...] = (
     ESCN,
     NequIP,
     MACE,
+    MatrixFunctionNetwork,
 )
 
 __all__ = [

@@ -81,7 +81,7 @@ class ESCNShape:
             return None
         degree = max(4 * self.lmax - 1, 7) if self.grid_degree is None else self.grid_degree
         longitudes = 4 * self.mmax + 8 if self.longitudes is None else self.longitudes
-        return GridSizes(degree, degree // 2 + 1, longitudes)
+        return GridSizes(degree, self.lmax + 2, longitudes)
 
     @property
     def sizes(self) -> list[int]:
