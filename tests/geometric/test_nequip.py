@@ -70,7 +70,7 @@ def test_messages_are_e3nns(generator):
     found = messages(x, sh, weight, cloud)
     for ir_out in found:
         wanted = []
-        for place, (ir_in, l, end) in enumerate(paths):
+        for place, (ir_in, l, end) in enumerate(messages.paths):
             if end != ir_out:
                 continue
             product = torch.einsum(

@@ -160,29 +160,36 @@ class PathMessages(nn.Module):
     """Sums of messages over edges with weights per path, channel and edge, paths kept apart.
 
     e3nn's 'uvu' product whose every path has an output of its own, and the sum over edges. One `EdgeTensorProduct` for
-    each irrep that comes in makes all its paths with a matrix of the edge that channels share; weights come after.
+    each irrep that comes in makes all its paths with a matrix of the edge that channels share; weights come after, for
+    all paths between two irreps at once.
 
     Args:
-        paths: from `message_paths`, those of one irrep in beside each other.
+        paths: from `message_paths`.
         channels: of each irrep that comes in.
         lmax: of the harmonics.
+
+    Attributes:
+        paths: in the order of the weights: those between two irreps beside each other.
+        channels_out: irrep -> channels of the sums, in the order of `paths`.
     """
 
     def __init__(self, paths: Sequence[tuple[str, int, str]], channels: int, lmax: int):
         super().__init__()
-        self.paths, self.channels = tuple(paths), channels
-        irreps_sh = o3.Irreps.spherical_harmonics(lmax)
-        self.groups = Counter(path[0] for path in self.paths)  # in the order of the paths
+        ends = list(dict.fromkeys(ir_out for _, _, ir_out in paths))
+        starts = list(dict.fromkeys(ir_in for ir_in, _, _ in paths))
+        self.paths = sorted(paths, key=lambda path: (starts.index(path[0]), ends.index(path[2]), path[1]))
+        self.channels_out = {ir: channels * number for ir, number in Counter(path[2] for path in self.paths).items()}
         self.products = nn.ModuleDict()
-        for ir_in in self.groups:
-            mine = [(l, ir_out) for ir, l, ir_out in self.paths if ir == ir_in]
+        self.pieces: list[list[tuple[str, int]]] = []  # irreps out and how many paths lead there, for each irrep in
+        for ir_in in starts:
+            mine = [(l, ir_out) for start, l, ir_out in self.paths if start == ir_in]
             self.products[ir_in] = EdgeTensorProduct(
                 f"{channels}x{ir_in}",
-                irreps_sh,
+                o3.Irreps.spherical_harmonics(lmax),
                 o3.Irreps([(channels, ir_out) for _, ir_out in mine]),
                 instructions=[(0, l, place) for place, (l, _) in enumerate(mine)],
             )
-        self.channels_out = {ir: channels * number for ir, number in Counter(path[2] for path in self.paths).items()}
+            self.pieces.append(list(Counter(ir_out for _, ir_out in mine).items()))
 
     def forward(self, x: Mapping[str, Tensor], edge_sh: Tensor, weight: Tensor, cloud: PointCloud) -> Blocks:
         """Irrep out -> (N, 2 l + 1, paths * C), channels of a path beside each other.
@@ -194,17 +201,13 @@ class PathMessages(nn.Module):
             cloud: for its edges.
         """
         found: dict[str, list[Tensor]] = {ir: [] for ir in self.channels_out}
-        for (ir_in, number), weights in zip(
-            self.groups.items(), weight.split(list(self.groups.values()), dim=1), strict=True
-        ):
-            product = self.products[ir_in]
-            assert isinstance(product, EdgeTensorProduct)
-            sizes = product.layout_out.sizes
+        weights = iter(weight.split([number for pieces in self.pieces for _, number in pieces], dim=1))
+        for (ir_in, product), pieces in zip(self.products.items(), self.pieces, strict=True):
             source = x[ir_in].index_select(0, cloud.source).transpose(1, 2)  # (E, C, d)
             messages = product(source, edge_sh).transpose(1, 2)  # (E, D, C)
-            pieces = [m * w for m, w in zip(messages.split(sizes, dim=1), weights.split(1, dim=1), strict=True)]
-            sums = cloud.sum_edges(torch.cat(pieces, dim=1)).split(sizes, dim=1)
-            assert len(sums) == number
-            for (_, ir_out), piece in zip(product.layout_out.irreps, sums, strict=True):
-                found[str(ir_out)].append(piece)
-        return {ir: torch.cat(pieces, dim=-1) for ir, pieces in found.items()}
+            sizes = [number * o3.Irrep(ir_out).dim for ir_out, number in pieces]
+            for (ir_out, number), message in zip(pieces, messages.split(sizes, dim=1), strict=True):
+                weighted = message.unflatten(1, (number, -1)) * next(weights)[:, :, None]  # (E, paths, 2 l + 1, C)
+                # no concatenation at edges: a second derivative would fill as many arrays with zeros
+                found[ir_out].append(cloud.sum_edges(weighted))
+        return {ir: torch.cat(sums, dim=1).transpose(1, 2).flatten(2) for ir, sums in found.items()}

@@ -81,12 +81,13 @@ def _layer(model: MACE, entries: Entries, number: int) -> dict[str, Tensor]:
     after = entries.take_blocks(f"products.{number}.linear.weight", dict.fromkeys(layer.after.weights, square))
     ours |= {f"{mine}.after.weights.{ir}": weight for ir, weight in after.items()}
     paths = layer.messages.paths
-    order = sorted(range(len(paths)), key=lambda place: int(paths[place][2][:-1]))  # theirs, by degree out
+    # theirs are in the order of loops over irreps in, harmonics and irreps out, then by degree out
+    order = sorted(sorted(paths), key=lambda path: int(path[2][:-1]))
+    places = [order.index(path) for path in paths]
     last = len(layer.radial.weights) - 1
     for k in range(last + 1):
         weight = entries.take(f"{theirs}.conv_tp_weights.layer{k}.weight")
         if k == last and weight.shape[1] == len(paths) * channels:
-            places = torch.tensor(order).argsort()
             weight = weight.view(len(weight), len(paths), channels)[:, places].flatten(1)
         ours[f"{mine}.radial.weights.{k}"] = weight
     return ours

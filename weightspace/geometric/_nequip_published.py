@@ -79,7 +79,7 @@ def _layer(
     gated = [ir for ir in irreps_out if not ir.startswith("0")]
     widths = dict.fromkeys(irreps_out, channels) | {"0e": channels * (1 + len(gated))}
     paths = message_paths(irreps_in, model.lmax, irreps_out)
-    kept = [place for place, path in enumerate(paths) if path in layer.messages.paths]
+    kept = [paths.index(path) for path in layer.messages.paths]
     into = {ir: [place for place, path in enumerate(paths) if path[2] == ir] for ir in irreps_out}
 
     def columns(weight: Tensor, ir: str) -> Tensor:
@@ -104,7 +104,7 @@ def _layer(
         ours[f"{mine}.after.weights.{ir}"] = scale * columns(torch.cat(rows), ir)
     own = {ir: (channels, elements, widths[ir]) for ir in irreps_in if ir in irreps_out}
     for ir, weight in entries.take_blocks(f"{theirs}.sc.weight", own).items():
-        if f"{ir}" in layer.own.weights:
+        if ir in layer.own.weights:
             ours[f"{mine}.own.weights.{ir}"] = columns(weight.transpose(0, 1), ir)
     last = len(layer.radial.weights) - 1
     for k in range(last + 1):
