@@ -10,7 +10,8 @@ from weightspace.errors import CheckpointError, ConfigurationError
 from weightspace.geometric import ESCN, ForceField, escn_from_published
 from weightspace.geometric._escn_grids import kept_components
 from weightspace.testing import AtomisticModelTests
-from weightspace.testing._geometric_samples import rotation
+from weightspace.testing import _geometric_checks as checks
+from weightspace.testing._geometric_samples import cluster, rotation
 
 from ._published import assert_same_energies_and_forces, published
 
@@ -130,6 +131,13 @@ def test_energies_hardly_jump_where_frames_change():
     assert gauge_jump() < 1e-10
     jumps = [gauge_jump(2.0, **grid) for grid in ({"longitudes": 20}, {}, {"activation": "published"})]
     assert jumps[2] < 1e-3 and jumps[1] < jumps[2] / 3 and jumps[0] < jumps[1] / 3
+
+
+@pytest.mark.parametrize("activation", ["grid", "gate", "published"])
+def test_forces_without_mirrors(activation):
+    """With imaginary weights, where the conformance class sees models without."""
+    model = moved(activation=activation)
+    checks.assert_forces(model, cluster(model, 4, 3))
 
 
 def test_mirror_images(atoms):

@@ -37,8 +37,9 @@ class MatrixFunctionNetwork(AbstractAtomisticModel):
 
     A molecule of n atoms takes K P inversions of complex 4n x 4n matrices: time grows with n^3, memory with n^2.
     Molecules of like size are inverted together, in chunks of bounded size; how many atoms each has is read on the
-    host. In a crystal H has one row for each atom of the cell (wave vector zero): energies of a cell and of its
-    supercell agree only as far as f(H) does not reach beyond the cell.
+    host, which `torch.compile` cannot trace (`ForceField(model, compile=True)` says so). In a crystal H has one row for
+    each atom of the cell (wave vector zero): energies of a cell and of its supercell agree only as far as f(H) does not
+    reach beyond the cell.
 
     Args:
         channels: features of each irrep.
