@@ -107,6 +107,23 @@ def test_products_are_equivariant(kind, generator):
     torch.set_default_dtype(default)
 
 
+def test_the_grid_holds_powers_of_a_function(generator):
+    """No degree is cut off here, so that the result is the sum of powers at every point."""
+    product = GridProduct(1, 3, 3, channels=2, elements=3).double()
+    x = torch.randn(4, 2, 4, dtype=torch.float64, generator=generator)
+    species = torch.tensor([0, 2, 1, 2])
+    points = torch.randn(20, 3, dtype=torch.float64, generator=generator)
+    y = o3.spherical_harmonics([0, 1, 2, 3], points, True, "component")
+    found = product(x, species)
+    for n, z in enumerate(species):
+        for c in range(2):
+            before = product.before[z, c][[0, 1, 1, 1]]
+            after = product.after[z, c][[l for l in range(4) for _ in range(2 * l + 1)]]
+            f = y[:, :4] @ (before * x[n, c]) / 2
+            wanted = sum(product.weight[z, power - 1, c] * f**power for power in (1, 2, 3))
+            torch.testing.assert_close(y @ (found[n, c] / after), wanted, rtol=1e-10, atol=1e-10)
+
+
 def test_the_grid_spans_part_of_all_products(generator):
     """Its polynomials are among the symmetric ones, found by solving for their weights."""
     grid = GridProduct(2, 1, 3, channels=1, elements=1).double()

@@ -111,9 +111,8 @@ def _layer(
         weight = entries.take(f"{theirs}.fc.layer{k}.weight")
         if k == 0:  # their Bessel functions have 2 / c where ours have its root
             weight = weight * math.sqrt(2 / model.rbf.cutoff)
-        if k == last:  # their edges point the other way
-            signs = weight.new_tensor([(-1) ** paths[place][1] for place in kept])
-            weight = (weight.view(len(weight), len(paths), channels)[:, kept] * signs[:, None]).flatten(1)
+        if k == last:  # their edges point the other way: an inversion, which energies do not see
+            weight = weight.view(len(weight), len(paths), channels)[:, kept].flatten(1)
         ours[f"{mine}.radial.weights.{k}"] = weight
     return ours
 
