@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = {"products.md": "products.json", "geometric.md": "force_training.json"}
+PAGES = ("products.md", "geometric.md")
+FILES = {"training": "force_training", "compiled": "compiled_forces"}  # every other table: products
 RESULTS = ROOT / "experiments" / "benchmarks" / "results"
 MARKED = re.compile(r"(<!-- begin (\w+) -->\n)(.*?)(<!-- end \2 -->)", re.DOTALL)
 
@@ -96,7 +97,21 @@ def training_table(found: Mapping[str, Any]) -> str:
     return f"{made}\n{found['frames']} frames; {environment['device']}, torch {environment['torch']}.\n"
 
 
+def compiled_table(found: Mapping[str, Any]) -> str:
+    rows = []
+    for name, modes in found["models"].items():
+        cells = [
+            f"{row['ms_per_frame']['compiled']:.1f} / {row['ms_per_frame']['eager']:.1f}"
+            if "ms_per_frame" in row
+            else "refused"
+            for row in modes.values()
+        ]
+        rows.append([name, *cells])
+    return table(["model", "forces, ms per frame, compiled / eager", "force training, compiled / eager"], rows)
+
+
 TABLES = {
+    "compiled": compiled_table,
     "message": message_table,
     "features": feature_table,
     "expressivity": expressivity_table,
@@ -105,20 +120,24 @@ TABLES = {
 }
 
 
-def page(text: str, result: str) -> str:
+def page(text: str) -> str:
     """A page's text with every marked table made anew."""
-    found = json.loads((RESULTS / result).read_text())
-    return MARKED.sub(lambda match: f"{match[1]}{TABLES[match[2]](found)}{match[4]}", text)
+
+    def made(match: re.Match[str]) -> str:
+        found = json.loads((RESULTS / f"{FILES.get(match[2], 'products')}.json").read_text())
+        return f"{match[1]}{TABLES[match[2]](found)}{match[4]}"
+
+    return MARKED.sub(made, text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    for name, result in PAGES.items():
+    for name in PAGES:
         path = ROOT / "docs" / name
         text = path.read_text()
-        made = page(text, result)
+        made = page(text)
         if check and made != text:
             raise SystemExit(f"{path} is out of date: python -m experiments.geometric_pages")
         path.write_text(made)
