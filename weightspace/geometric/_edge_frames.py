@@ -2,14 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from e3nn import o3
 from torch import Tensor
 
 from weightspace.errors import GeometryError
-from weightspace.geometric._constants import ExactConstants
+from weightspace.geometric._constants import ExactConstants, exact_tables
 
 POLAR_LIMIT = 0.7
 """Edges whose |cosine| with the polar axis is larger are turned in coordinates exchanged cyclically."""
@@ -76,7 +75,7 @@ def edge_frames(edge_vec: Tensor, lmax: int) -> EdgeFrames:
         raise GeometryError(f"edge_vec: found {tuple(edge_vec.shape)}, wanted (E, 3)")
     if lmax < 0:
         raise GeometryError(f"lmax: found {lmax}, wanted zero or more")
-    constants = _constants(lmax)
+    constants = frame_constants(lmax)
     direction = _directions(edge_vec)
     polar = direction[:, 1:2].abs() > POLAR_LIMIT
     x, y, z = torch.where(polar, direction.roll(1, dims=1), direction).unbind(1)
@@ -121,14 +120,15 @@ def _about_axis(matrix: Tensor, cosines: Tensor, sines: Tensor, l: int) -> Tenso
     return matrix * cosine - matrix.flip(2) * sine
 
 
-@lru_cache(maxsize=16)
-def _constants(lmax: int) -> ExactConstants:
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)  # e3nn rounds its tables to the default dtype
-    try:
-        return ExactConstants(**_tables(lmax))
-    finally:
-        torch.set_default_dtype(default)
+_KNOWN: dict[int, ExactConstants] = {}  # not a cached function: torch.compile would look through it into e3nn
+
+
+def frame_constants(lmax: int) -> ExactConstants:
+    """What `edge_frames` multiplies by; modules ask when they are built, so that it is there when they compile."""
+    if lmax not in _KNOWN:
+        with exact_tables():
+            _KNOWN[lmax] = ExactConstants(**_tables(lmax))
+    return _KNOWN[lmax]
 
 
 def _tables(lmax: int) -> dict[str, Tensor]:

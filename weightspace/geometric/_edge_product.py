@@ -1,14 +1,13 @@
 """The message product: node features with the spherical harmonics of an edge, through one matrix per edge."""
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
 from e3nn import o3
 from torch import Tensor, nn
 
 from weightspace.errors import GeometryError
-from weightspace.geometric._constants import ExactConstants
+from weightspace.geometric._constants import ExactConstants, exact_tables
 from weightspace.geometric._layout import IrrepsLayout, irreps_of, native_rows
 from weightspace.geometric._paths import Path, coupling_paths
 
@@ -70,18 +69,20 @@ class EdgeTensorProduct(nn.Module):
             raise GeometryError(f"irreps_sh: {self.irreps_sh} has multiplicities; give each once, as '0e + 1o'")
         self.paths = coupling_paths(self.irreps_in, self.irreps_sh, self.irreps_out, instructions)
         self.layout_in, self.layout_out = IrrepsLayout(self.irreps_in), IrrepsLayout(self.irreps_out)
-        self.channels = self.layout_in.channels
+        self.channels, self._sh_dim = self.layout_in.channels, self.irreps_sh.dim
+        self._multiplicities = [self.irreps_in[path.slot_1].mul for path in self.paths]
         self._check_multiplicities()
-        self.weight_numel = sum(self.irreps_in[path.slot_1].mul for path in self.paths)
-        self._shared = _MatrixPlan(self.paths, self.layout_in, IrrepsLayout(self.irreps_sh), self.layout_out)
-        self._per_channel = _WeightedPlan(self.paths, self.layout_in, IrrepsLayout(self.irreps_sh), self.layout_out)
+        self.weight_numel = sum(self._multiplicities)
+        with exact_tables():
+            layouts = self.layout_in, IrrepsLayout(self.irreps_sh), self.layout_out
+            self._shared, self._per_channel = _MatrixPlan(self.paths, *layouts), _WeightedPlan(self.paths, *layouts)
 
     def forward(self, x: Tensor, edge_sh: Tensor, weight: Tensor | None = None) -> Tensor:
         """The product at every edge; see the class for shapes."""
         x, native = native_rows(x, self.layout_in, "x")
-        if edge_sh.shape != (x.shape[0], self.irreps_sh.dim):
+        if edge_sh.shape != (x.shape[0], self._sh_dim):
             raise GeometryError(
-                f"edge_sh: found {tuple(edge_sh.shape)}, wanted {(x.shape[0], self.irreps_sh.dim)}: a row of "
+                f"edge_sh: found {tuple(edge_sh.shape)}, wanted {(x.shape[0], self._sh_dim)}: a row of "
                 f"{self.irreps_sh} for each of x's rows"
             )
         weight = self.path_weights(x, weight)
@@ -115,13 +116,13 @@ class EdgeTensorProduct(nn.Module):
             return weight.expand(edges, -1)
         if weight.shape == (edges, paths) or weight.shape == (edges, paths, x.shape[1]):
             return weight
-        if weight.shape == (edges, self.weight_numel):
-            muls = [self.irreps_in[path.slot_1].mul for path in self.paths]
-            pieces = weight.split(muls, dim=1)
+        if weight.shape == (edges, self.weight_numel) and x.shape[1] == self.channels:
+            pieces = weight.split(self._multiplicities, dim=1)
             return torch.stack([nn.functional.pad(w, (0, self.channels - w.shape[1])) for w in pieces], dim=1)
         raise GeometryError(
             f"weight: found {tuple(weight.shape)}, wanted (E, P) = {(edges, paths)} shared by the channels, or "
-            f"(E, P, C) = {(edges, paths, x.shape[1])} or flat {(edges, self.weight_numel)} per channel"
+            f"(E, P, C) = {(edges, paths, x.shape[1])}, or flat {(edges, self.weight_numel)} per channel where x has "
+            f"{self.channels} channels"
         )
 
 
@@ -246,7 +247,7 @@ class _WeightedPlan:
                 columns.append(block)
             blocks.append(torch.cat(columns, dim=2).flatten(1) if columns else torch.zeros(layout_sh.dim, 0))
         self.widths = [block.shape[1] for block in blocks]
-        self.starts = [0, *accumulate(self.widths)]
+        self.inner = [width // size for width, size in zip(self.widths, self.sizes_out, strict=True)]
         self.constants = ExactConstants(blocks=torch.cat(blocks, dim=1).double())
 
     def __call__(self, x: Tensor, edge_sh: Tensor, weight: Tensor) -> Tensor:
@@ -254,10 +255,10 @@ class _WeightedPlan:
         weights = weight.split(1, dim=1)  # (E, 1, C) each
         matrices = (edge_sh @ self.constants.like("blocks", edge_sh)).split(self.widths, dim=1)
         outputs = []
-        for size, joined, matrix in zip(self.sizes_out, self.joined, matrices, strict=True):
+        for size, inner, joined, matrix in zip(self.sizes_out, self.inner, self.joined, matrices, strict=True):
             if not joined:
                 outputs.append(x.new_zeros(x.shape[0], size, x.shape[1]))
                 continue
             weighted = torch.cat([features[slot] * weights[number] for number, slot in joined], dim=1)
-            outputs.append(torch.bmm(matrix.view(x.shape[0], size, -1), weighted))  # (E, 2 l + 1, C)
+            outputs.append(torch.bmm(matrix.view(x.shape[0], size, inner), weighted))  # (E, 2 l + 1, C)
         return torch.cat(outputs, dim=1).transpose(1, 2)

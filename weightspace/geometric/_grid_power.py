@@ -7,7 +7,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from weightspace.errors import GeometryError
-from weightspace.geometric._constants import ExactConstants
+from weightspace.geometric._constants import ExactConstants, exact_tables
 from weightspace.geometric._layout import IrrepsLayout, irreps_of, native_rows
 from weightspace.geometric._quadrature import GridName, harmonics, sphere_grid
 
@@ -63,10 +63,11 @@ class GridPower(nn.Module):
             )
         degrees = [_natural_degrees(layout) for layout in (self.layout_in, self.layout_out)]
         self.grid = sphere_grid(max(self.powers) * max(degrees[0]) + max(degrees[1]), grid)
-        self._constants = ExactConstants(
-            to=harmonics(self.grid.points, degrees[0]).t().contiguous(),
-            back=self.grid.weights[:, None] * harmonics(self.grid.points, degrees[1]),
-        )
+        with exact_tables():
+            self._constants = ExactConstants(
+                to=harmonics(self.grid.points, degrees[0]).t().contiguous(),
+                back=self.grid.weights[:, None] * harmonics(self.grid.points, degrees[1]),
+            )
 
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """Weighted powers, row by row and channel by channel."""

@@ -9,6 +9,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from weightspace.errors import GeometryError
+from weightspace.geometric._constants import exact_tables
 from weightspace.geometric._layout import IrrepsLayout, irreps_of, native_rows
 from weightspace.geometric._paths import clebsch_gordan
 from weightspace.geometric._pointwise import Columns, Term, TrilinearForm
@@ -89,9 +90,12 @@ class GridTensorProduct(nn.Module):
         folded = {"auto": max(self.irreps_1.lmax, self.irreps_2.lmax) >= FOLD_FROM, "always": True, "never": False}
         if fold not in folded:
             raise GeometryError(f"fold={fold!r}: wanted 'auto', 'always' or 'never'")
-        scale = 1.0 if normalization == "component" else (4 * torch.pi) ** -0.5
-        dims = [layout.dim for layout in self.layouts]
-        self._form = _form(self._classes, self.terms, dims, grid=_GridPart.of(self.grid, folded[fold]), scale=scale)
+        scales = {"component": 1.0, "integral": (4 * torch.pi) ** -0.5}
+        if normalization not in scales:
+            raise GeometryError(f"normalization={normalization!r}: wanted 'component' or 'integral'")
+        dims, scale = [layout.dim for layout in self.layouts], scales[normalization]
+        with exact_tables():
+            self._form = _form(self._classes, self.terms, dims, grid=_GridPart.of(self.grid, folded[fold]), scale=scale)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The product row by row and channel by channel."""
@@ -101,7 +105,7 @@ class GridTensorProduct(nn.Module):
                 f"x has {x.shape[0]} rows of {x.shape[1]} channels, y {y.shape[0]} of {y.shape[1]}; they are "
                 "multiplied row by row and channel by channel"
             )
-        out = self._form.product(x.flatten(0, 1), y.flatten(0, 1)).view(*x.shape[:2], -1)
+        out = self._form.product(x.flatten(0, 1), y.flatten(0, 1)).view(*x.shape[:2], self.layouts[2].dim)
         return out if native else self.layouts[2].to_mul_ir(out)
 
     def path_constants(self) -> dict[tuple[int, int, int], float]:
@@ -112,7 +116,7 @@ class GridTensorProduct(nn.Module):
             >>> {path: round(constant, 3) for path, constant in constants.items()}
             {(0, 0, 0): 1.0, (0, 1, 1): 1.732, (1, 0, 1): 1.732, (1, 1, 0): 1.732}
         """
-        one = [torch.eye(layout.dim, dtype=torch.float64) for layout in self.layouts[:2]]
+        one = [torch.eye(layout.dim, dtype=torch.float64, device="cpu") for layout in self.layouts[:2]]
         left, right = one[0].repeat_interleave(len(one[1]), dim=0), one[1].repeat(len(one[0]), 1)
         table = self._form.product(left, right).view(len(one[0]), len(one[1]), -1)
         slots = [list(enumerate(zip(layout.irreps, layout.offsets, strict=True))) for layout in self.layouts]

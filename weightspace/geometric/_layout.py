@@ -61,7 +61,8 @@ class IrrepsLayout:
 
     def __init__(self, irreps: str | o3.Irreps) -> None:
         self.irreps = irreps_of(irreps, "irreps")
-        self.channels = max(mul for mul, _ in self.irreps)
+        self.multiplicities = [mul for mul, _ in self.irreps]  # plain numbers: torch.compile cannot guard irreps
+        self.channels, self.row = max(self.multiplicities), self.irreps.dim
         self.sizes = [ir.dim for _, ir in self.irreps]
         self.dim = sum(self.sizes)
         self.offsets = [sum(self.sizes[:slot]) for slot in range(len(self.sizes))]
@@ -73,14 +74,15 @@ class IrrepsLayout:
             GeometryError: the last dimension is not that of the irreps.
         """
         self.check(x)
-        pieces = x.split([mul * ir.dim for mul, ir in self.irreps], dim=-1)
-        return torch.cat([self._slot(piece, *entry) for piece, entry in zip(pieces, self.irreps, strict=True)], dim=-1)
+        entries = list(zip(self.multiplicities, self.sizes, strict=True))
+        pieces = x.split([mul * size for mul, size in entries], dim=-1)
+        return torch.cat([self._slot(piece, *entry) for piece, entry in zip(pieces, entries, strict=True)], dim=-1)
 
     def to_mul_ir(self, x: Tensor) -> Tensor:
         """(..., C, D) as `mul_ir` rows (..., irreps.dim)."""
         pieces = x.split(self.sizes, dim=-1)
         return torch.cat(
-            [piece[..., :mul, :].flatten(-2) for piece, (mul, _) in zip(pieces, self.irreps, strict=True)], dim=-1
+            [piece[..., :mul, :].flatten(-2) for piece, mul in zip(pieces, self.multiplicities, strict=True)], dim=-1
         )
 
     def check(self, x: Tensor, *, native: bool = False, name: str = "x") -> None:
@@ -94,14 +96,14 @@ class IrrepsLayout:
                 f"{name} has {x.shape[-1]} components in its last dimension, {self.irreps} has {self.dim}; native "
                 "features are (N, C, D)"
             )
-        if not native and x.shape[-1] != self.irreps.dim:
+        if not native and x.shape[-1] != self.row:
             raise GeometryError(
-                f"{name} has {x.shape[-1]} entries in a row, {self.irreps} has {self.irreps.dim}; mul_ir features are "
+                f"{name} has {x.shape[-1]} entries in a row, {self.irreps} has {self.row}; mul_ir features are "
                 "(N, irreps.dim), native ones (N, C, D)"
             )
 
-    def _slot(self, piece: Tensor, mul: int, ir: o3.Irrep) -> Tensor:
-        slot = piece.unflatten(-1, (mul, ir.dim))
+    def _slot(self, piece: Tensor, mul: int, size: int) -> Tensor:
+        slot = piece.unflatten(-1, (mul, size))
         return slot if mul == self.channels else torch.nn.functional.pad(slot, (0, 0, 0, self.channels - mul))
 
 

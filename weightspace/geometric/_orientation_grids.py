@@ -14,6 +14,8 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from weightspace.errors import GeometryError
+from weightspace.geometric._constants import exact_tables
+from weightspace.geometric._quadrature import two_solids
 
 _LEBEDEV = {6: 3, 14: 5, 26: 7, 38: 9, 50: 11, 86: 15, 110: 17}  # points: degree; those with positive weights
 _SAME = 1e-9
@@ -106,8 +108,9 @@ def orientation_grid(name_or_size: str | int | Sequence[Sequence[float]]) -> Ori
 @lru_cache(maxsize=64)
 def _built(name: str) -> OrientationGrid:
     family, points = name.rsplit("-", 1)
-    ori, weights, degree = _FAMILIES[family](int(points))
-    return _grid(torch.as_tensor(ori), torch.as_tensor(weights), name=name, degree=degree)
+    with exact_tables():
+        ori, weights, degree = _FAMILIES[family](int(points))
+        return _grid(torch.as_tensor(ori), torch.as_tensor(weights), name=name, degree=degree)
 
 
 def _name_of_size(points: int) -> str:
@@ -152,15 +155,7 @@ def _lebedev(points: int) -> tuple[np.ndarray, np.ndarray, int]:
 def _two_solids(points: int) -> tuple[np.ndarray, np.ndarray, int]:
     if points != 32:
         raise GeometryError(_unknown(f"icosahedron-dodecahedron-{points}"))
-    golden = (1 + 5**0.5) / 2
-    signs = np.array([[a, b] for a in (1, -1) for b in (1, -1)])
-    ico = [np.roll([0, a, b * golden], k) for a, b in signs for k in range(3)]
-    dodeca = [np.roll([0, a / golden, b * golden], k) for a, b in signs for k in range(3)]
-    dodeca += [np.array([a, b, c]) for a, b in signs for c in (1, -1)]
-    # with these coordinates corners of one solid lie over faces of the other only after a turn by a quarter
-    ori = np.array([[-v[1], v[0], v[2]] for v in ico] + dodeca, dtype=float)
-    weights = np.array([25 / 840] * 12 + [27 / 840] * 20)
-    return ori / np.linalg.norm(ori, axis=1, keepdims=True), weights, 9
+    return two_solids()
 
 
 def _fibonacci(points: int) -> tuple[np.ndarray, np.ndarray, int]:

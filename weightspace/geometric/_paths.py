@@ -10,6 +10,7 @@ from e3nn import o3
 from torch import Tensor
 
 from weightspace.errors import GeometryError
+from weightspace.geometric._constants import exact_tables
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,8 @@ class Path:
 @lru_cache(maxsize=4096)
 def clebsch_gordan(l1: int, l2: int, l3: int) -> Tensor:
     """Real Clebsch-Gordan coefficients of norm one (e3nn's `wigner_3j`), in float64 whatever the default dtype."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)  # e3nn rounds its tables to the default dtype
-    try:
+    with exact_tables():
         return o3.wigner_3j(l1, l2, l3, dtype=torch.float64)
-    finally:
-        torch.set_default_dtype(default)
 
 
 def coupling_paths(

@@ -207,6 +207,20 @@ class _Contract(torch.autograd.Function):
         grad_b = _Contract.apply(gradient, a, ctx.form, (k, i, j)) if wanted[1] else None
         return grad_a, grad_b, None, None
 
+    @staticmethod
+    def vmap(
+        info, in_dims: tuple, a: Tensor, b: Tensor, form: TrilinearForm, sides: tuple[int, int, int]
+    ) -> tuple[Tensor, int]:
+        out = _Contract.apply(*_batched_rows(info.batch_size, in_dims, a, b), form, sides)
+        return out.unflatten(0, (info.batch_size, len(out) // info.batch_size)), 0
+
+
+def _batched_rows(size: int, dims: Sequence[int | None], *tensors: Tensor) -> Iterator[Tensor]:
+    """Rows of all members of a batch one after another: the form treats every row alike."""
+    for dim, rows in zip(dims, tensors, strict=False):
+        every = rows.expand(size, *rows.shape) if dim is None else rows.movedim(dim, 0)
+        yield every.flatten(0, 1)
+
 
 def _both_gradients(
     a: Tensor, b: Tensor, gradient: Tensor, form: TrilinearForm, sides: tuple[int, int, int]

@@ -12,6 +12,7 @@ from scipy.integrate import lebedev_rule
 from torch import Tensor
 
 from weightspace.errors import GeometryError
+from weightspace.geometric._constants import exact_tables
 
 LEBEDEV_DEGREES = (3, 5, 7, 9, 11, 15, 17, 19, 21, 23, 29, 31, 35, 41, 47, 53, 59)
 """Degrees of Lebedev's rules with positive weights; those of degree 13, 25 and 27 have negative ones."""
@@ -56,6 +57,11 @@ def sphere_grid(degree: int, name: GridName = "auto") -> SphereGrid:
         >>> [len(sphere_grid(3 * l).weights) for l in range(1, 7)]
         [6, 26, 32, 86, 86, 146]
     """
+    with exact_tables():
+        return _chosen_grid(degree, name)
+
+
+def _chosen_grid(degree: int, name: GridName) -> SphereGrid:
     rules = {"lebedev": _lebedev, "gauss_legendre": _gauss_legendre, "icosahedral": _icosahedral}
     limits = {"lebedev": LEBEDEV_DEGREES[-1], "icosahedral": ICOSAHEDRAL_DEGREE}
     if name == "auto":
@@ -107,15 +113,21 @@ def _gauss_legendre(degree: int) -> SphereGrid:
     return _paired(points.reshape(-1, 3), weights, 2 * len(heights) - 1, f"gauss-legendre-{len(weights)}")
 
 
-def _icosahedral(degree: int) -> SphereGrid:
+def two_solids() -> tuple[np.ndarray, np.ndarray, int]:
+    """Vertices of an icosahedron and of its dual (32, 3), weights of sum one (32,), and the degree of that rule."""
     golden = (1 + 5**0.5) / 2
-    signs = np.array([(a, b) for a in (1, -1) for b in (1, -1)])
-    icosahedron = [np.roll([0, a, b * golden], turn) for turn in range(3) for a, b in signs]
-    dodecahedron = [np.roll([0, a * golden, b / golden], turn) for turn in range(3) for a, b in signs]
-    dodecahedron += [np.array([a, b, c]) for a, b in signs for c in (1, -1)]
-    points = np.array(icosahedron + dodecahedron)
+    signs = [(a, b) for a in (1, -1) for b in (1, -1)]
+    ico = [np.roll([0, a, b * golden], k) for a, b in signs for k in range(3)]
+    dodeca = [np.roll([0, a / golden, b * golden], k) for a, b in signs for k in range(3)]
+    dodeca += [np.array([a, b, c]) for a, b in signs for c in (1, -1)]
+    # with these coordinates corners of one solid lie over faces of the other only after a turn by a quarter
+    points = np.array([[-v[1], v[0], v[2]] for v in ico] + dodeca, dtype=float)
     points /= np.linalg.norm(points, axis=1, keepdims=True)
-    return _paired(points, np.repeat([5 / 168, 9 / 280], [12, 20]), ICOSAHEDRAL_DEGREE, "icosahedral-32")
+    return points, np.repeat([5 / 168, 9 / 280], [12, 20]), ICOSAHEDRAL_DEGREE
+
+
+def _icosahedral(degree: int) -> SphereGrid:
+    return _paired(*two_solids(), "icosahedral-32")
 
 
 def _paired(points: np.ndarray, weights: np.ndarray, degree: int, name: str) -> SphereGrid:

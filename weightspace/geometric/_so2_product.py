@@ -7,8 +7,8 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from weightspace.errors import GeometryError
-from weightspace.geometric._constants import ExactConstants
-from weightspace.geometric._edge_frames import EdgeFrames, edge_frames
+from weightspace.geometric._constants import ExactConstants, exact_tables
+from weightspace.geometric._edge_frames import EdgeFrames, edge_frames, frame_constants
 from weightspace.geometric._edge_product import EdgeTensorProduct
 from weightspace.geometric._layout import native_rows
 from weightspace.geometric._paths import Path
@@ -64,7 +64,9 @@ class SO2TensorProduct(nn.Module):
         self.degrees_in = [ir.l for _, ir in self.direct.irreps_in]
         self.degrees_out = [ir.l for _, ir in self.direct.irreps_out]
         self.lmax = max(self.degrees_in + self.degrees_out)
-        self._constants = _frame_couplings(self.direct)
+        frame_constants(self.lmax)
+        with exact_tables():
+            self._constants = _frame_couplings(self.direct)
 
     def forward(self, x: Tensor, frames: EdgeFrames | Tensor, weight: Tensor | None = None) -> Tensor:
         """The product at every edge; see the class for shapes."""
