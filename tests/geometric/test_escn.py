@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from weightspace.errors import CheckpointError, ConfigurationError
-from weightspace.geometric import ESCN, ForceField, escn_from_published
-from weightspace.geometric._escn_grids import kept_components
+from weightspace.geometric import ESCN, ESCNShape, ForceField, escn_from_published
+from weightspace.geometric._escn_grids import edge_grid, kept_components, node_grid, read_grid
 from weightspace.testing import AtomisticModelTests
 from weightspace.testing import _geometric_checks as checks
 from weightspace.testing._geometric_samples import cluster, rotation
@@ -80,6 +80,22 @@ def test_orders_are_multiplied_by_complex_matrices(generator):
         if m:
             torch.testing.assert_close(found[rows[1]].flatten(), total.imag, rtol=1e-10, atol=1e-10)
     assert not left
+
+
+@pytest.mark.parametrize("activation", ["grid", "published"])
+def test_grids_lose_no_component(activation):
+    sizes = ESCNShape(lmax=4, mmax=2, activation=activation).grid
+    for grid, number in ((edge_grid(4, 2, sizes), 19), (edge_grid(4, 0, sizes), 5), (node_grid(4, sizes), 25)):
+        to, back = (grid.like(name, torch.zeros((), dtype=torch.float64)) for name in ("to", "from"))
+        torch.testing.assert_close(back @ to, torch.eye(number, dtype=torch.float64), rtol=0, atol=1e-10)
+    read = read_grid(4, ESCNShape(lmax=4).grid)
+    to, scalar, vector = (read.like(name, torch.zeros((), dtype=torch.float64)) for name in ("to", "scalar", "vector"))
+    wanted = torch.zeros(25, dtype=torch.float64)
+    wanted[0] = (4 * math.pi) ** -0.5  # a function's mean
+    torch.testing.assert_close(scalar @ to, wanted, rtol=0, atol=1e-10)
+    wanted = torch.zeros(25, 3, dtype=torch.float64)
+    wanted[1:4] = torch.eye(3, dtype=torch.float64) * (12 * math.pi) ** -0.5
+    torch.testing.assert_close(to.t() @ vector, wanted, rtol=0, atol=1e-10)
 
 
 def relative_errors(model, atoms):

@@ -119,8 +119,13 @@ def _matrices(points: Tensor, weights: Tensor, lmax: int, numbers: list[int]) ->
 
 def _equiangular(lmax: int, resolution: tuple[int, int], numbers: list[int]) -> dict[str, Tensor]:
     """e3nn's grid, at equal steps of both angles."""
-    to = o3.ToS2Grid(lmax, resolution, normalization="integral", dtype=torch.float64)
-    back = o3.FromS2Grid(resolution, lmax, normalization="integral", dtype=torch.float64)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # e3nn rounds its tables to the default dtype
+    try:
+        to = o3.ToS2Grid(lmax, resolution, normalization="integral")
+        back = o3.FromS2Grid(resolution, lmax, normalization="integral")
+    finally:
+        torch.set_default_dtype(default)
     values = torch.einsum("mbi,am->bai", to.shb, to.sha).flatten(0, 1)[:, numbers]
     integrals = torch.einsum("am,mbi->iba", back.sha, back.shb).flatten(1)[numbers]
     return {"to": values, "from": integrals}

@@ -110,17 +110,17 @@ class BlockMatrices(nn.Module):
     def forward(
         self, x: Mapping[str, Tensor], edge_sh: Tensor, rbf: Tensor, cloud: PointCloud
     ) -> tuple[Tensor, Tensor]:
+        own = [value.unflatten(2, (-1, self.matrices)).permute(0, 3, 2, 1).flatten(2) for value in self.own(x).values()]
+        atoms = torch.tensordot(torch.cat(own, dim=2), self.constants.like("own", rbf), 1)
+        if not len(edge_sh):
+            return atoms[:0], atoms
         source = self.source(x)
         features = torch.cat([source[ir] for ir in self.irreps], dim=1).transpose(1, 2)  # (N, K, D)
         weight = self.radial(rbf).unflatten(1, (-1, self.matrices))  # (E, P, K)
         parts = self.product(features.index_select(0, cloud.source), edge_sh, weight)  # (E, K, D)
         factor = self.strength * (1 + self.target(x)["0e"].transpose(1, 2))  # (N, K, 1)
         parts = parts * factor.index_select(0, cloud.target)
-        own = [value.unflatten(2, (-1, self.matrices)).permute(0, 3, 2, 1).flatten(2) for value in self.own(x).values()]
-        like = self.constants.like
-        return torch.tensordot(parts, like("edge", parts), 1), torch.tensordot(
-            torch.cat(own, dim=2), like("own", parts), 1
-        )
+        return torch.tensordot(parts, self.constants.like("edge", parts), 1), atoms
 
 
 class Resolvents(nn.Module):
