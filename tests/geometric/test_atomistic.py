@@ -143,6 +143,27 @@ EDGE = torch.tensor([[0], [1]])
             "Springs: found edge_index and cell without edge_shift; wanted both or neither "
             "(weightspace.geometric.neighbours returns edge_index and edge_shift)",
         ),
+        (
+            {"cell": torch.eye(3)[None], "edge_shift": torch.zeros(0, 3)},
+            "Springs: found edge_shift without edge_index; wanted both or neither "
+            "(weightspace.geometric.neighbours returns edge_index and edge_shift)",
+        ),
+        (
+            {"cell": torch.eye(3)[None] * float("nan")},
+            "Springs: cell 0 is [[nan, nan, nan], [nan, nan, nan], [nan, nan, nan]], wanted finite, independent rows "
+            "(a row of zeros is a direction without period)",
+        ),
+        (
+            {"cell": torch.tensor([[[6.0, 0, 0], [3, 0, 0], [0, 0, 0]]])},
+            "Springs: cell 0 is [[6.0, 0.0, 0.0], [3.0, 0.0, 0.0], [0.0, 0.0, 0.0]], wanted finite, independent rows "
+            "(a row of zeros is a direction without period)",
+        ),
+        (
+            {"edge_index": EDGE, "cell": torch.eye(3)[None], "edge_shift": torch.tensor([[0.0, 0.5, 0]])},
+            "Springs: edge_shift of edge 0 is [0.0, 0.5, 0.0], wanted whole lattice vectors",
+        ),
+        ({"pos": [[0.0, 0, 0]]}, "Springs: pos is of type list, wanted torch.Tensor"),
+        ({"z": None}, "Springs: z is of type NoneType, wanted torch.Tensor"),
     ],
 )
 def test_messages(change, words):

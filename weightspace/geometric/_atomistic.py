@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from weightspace import pretrained
 from weightspace.errors import GeometryError
 from weightspace.geometric._neighbours import edge_lengths, edge_pairs, edge_vectors, neighbours
-from weightspace.geometric._point_checks import check_shapes, check_values
+from weightspace.geometric._point_checks import check_lattice, check_shapes, check_values
 
 NUM_ELEMENTS = 118
 
@@ -191,26 +191,33 @@ class AbstractAtomisticModel(nn.Module, ABC):
     ) -> PointCloud:
         """The checked input with its edges; the first half of `forward`."""
         name = type(self).__name__
-        check_shapes(name, like=self.references, z=z, pos=pos, batch=batch, cell=cell)
+        check_shapes(
+            name,
+            like=self.references,
+            z=z,
+            pos=pos,
+            batch=batch,
+            cell=cell,
+            edge_index=edge_index,
+            edge_shift=edge_shift,
+        )
         if batch is None:
             batch, num_graphs = torch.zeros_like(z), 1
         else:
             num_graphs = len(cell) if cell is not None else (int(batch.max()) + 1 if len(batch) else 0)
+        check_values(
+            name,
+            z=z,
+            pos=pos,
+            batch=batch,
+            num_graphs=num_graphs,
+            known=self.element_index,
+            edge_index=edge_index,
+        )
+        check_lattice(name, cell, edge_shift)
         if edge_index is None:
-            check_values(name, z=z, pos=pos, batch=batch, num_graphs=num_graphs, known=self.element_index)
             edge_index, edge_shift = neighbours(
                 pos.detach(), cutoff=self.cutoff, batch=batch, cell=cell, num_graphs=num_graphs
-            )
-        else:
-            check_shapes(name, like=self.references, edge_index=edge_index, edge_shift=edge_shift, cell=cell)
-            check_values(
-                name,
-                z=z,
-                pos=pos,
-                batch=batch,
-                num_graphs=num_graphs,
-                known=self.element_index,
-                edge_index=edge_index,
             )
         return point_cloud(
             z=z,

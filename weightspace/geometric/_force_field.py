@@ -88,4 +88,4 @@ def _slopes(found: dict[str, Tensor], inputs: list[Tensor], *, keep_graph: bool)
 
 def _outside_inference(tensor: Tensor | None) -> Tensor | None:
     """A tensor that autograd may save, also inside `torch.inference_mode()`."""
-    return tensor.clone() if tensor is not None and tensor.is_inference() else tensor
+    return tensor.clone() if isinstance(tensor, Tensor) and tensor.is_inference() else tensor

@@ -29,8 +29,10 @@ def check_shapes(owner: str, *, like: Tensor, **tensors: Tensor | None) -> None:
     """
     lengths: dict[str, int] = {}
     for name, tensor in tensors.items():
-        if tensor is None:
+        if tensor is None and name not in ("z", "pos"):
             continue
+        if not isinstance(tensor, Tensor):
+            raise GeometryError(f"{owner}: {name} is of type {type(tensor).__name__}, wanted torch.Tensor")
         _check_kind(owner, name, tensor, like)
         wanted = _SHAPES[name]
         letters = [size for size in wanted if isinstance(size, str)]
@@ -46,6 +48,11 @@ def check_shapes(owner: str, *, like: Tensor, **tensors: Tensor | None) -> None:
     cell = tensors.get("cell")
     if cell is not None and "z" in tensors and tensors.get("batch") is None and len(cell) != 1:
         raise GeometryError(f"{owner}: found {len(cell)} cells and no batch, wanted one cell; pass batch (N,)")
+    if "edge_index" in tensors and tensors["edge_index"] is None and tensors.get("edge_shift") is not None:
+        raise GeometryError(
+            f"{owner}: found edge_shift without edge_index; wanted both or neither "
+            "(weightspace.geometric.neighbours returns edge_index and edge_shift)"
+        )
     if tensors.get("edge_index") is not None and (cell is None) != (tensors.get("edge_shift") is None):
         given, missing = ("edge_shift", "cell") if cell is None else ("cell", "edge_shift")
         raise GeometryError(
@@ -97,6 +104,37 @@ def check_values(
         raise GeometryError(f"{owner}: pos of atom {atom} is not finite; look at where positions come from")
     if edge_index is not None and edge_index.shape[1]:
         _check_edges(owner, edge_index, batch)
+
+
+def check_lattice(owner: str, cell: Tensor | None, edge_shift: Tensor | None) -> None:
+    """Cells are finite and their rows that are not zero independent, and shifts are whole; on the CPU alone.
+
+    Args:
+        owner: name of the model, for the message.
+        cell: lattice vectors as rows (G, 3, 3).
+        edge_shift: lattice vectors that edges cross (E, 3).
+
+    Raises:
+        GeometryError: a value that does not fit.
+    """
+    if cell is None or cell.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    rows = cell.detach().double()
+    length = torch.linalg.vector_norm(rows, dim=-1)  # (G, 3)
+    rows = rows / length.masked_fill(length == 0, 1)[..., None]
+    gram = rows @ rows.transpose(1, 2) + torch.diag_embed((length == 0).double())
+    wrong = ~(torch.linalg.det(gram) > 1e-9)  # so written, what is not finite is wrong, too
+    if wrong.any():
+        graph = int(wrong.nonzero()[0])
+        raise GeometryError(
+            f"{owner}: cell {graph} is {cell[graph].tolist()}, wanted finite, independent rows (a row of zeros is a "
+            "direction without period)"
+        )
+    if edge_shift is not None and (edge_shift != edge_shift.round()).any():
+        edge = int((edge_shift != edge_shift.round()).any(1).nonzero()[0])
+        raise GeometryError(
+            f"{owner}: edge_shift of edge {edge} is {edge_shift[edge].tolist()}, wanted whole lattice vectors"
+        )
 
 
 def _check_edges(owner: str, edge_index: Tensor, batch: Tensor) -> None:
