@@ -37,6 +37,14 @@ class TestTensorNetWithTheCosine(AtomisticModelTests):
         return TensorNet(channels=6, layers=1, num_rbf=6, cutoff=2.5, cutoff_fn="cosine")
 
 
+def test_a_model_built_in_float32_is_exact_once_it_is_double():
+    model = TensorNet(channels=4, layers=1, num_rbf=4).double()
+    z, pos = torch.tensor([8, 1, 1, 6]), torch.rand(4, 3, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.rand(3, 3, dtype=torch.float64))[0]
+    found, wanted = model(z, pos @ turn.t())["energy"], model(z, pos)["energy"]
+    torch.testing.assert_close(found, wanted, rtol=1e-13, atol=1e-13)
+
+
 def test_published_energies_and_forces():
     weights, found = published("tensornet")
     assert_same_energies_and_forces(tensornet_from_published(weights), found)

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from weightspace.errors import CheckpointError
 from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
+from weightspace.geometric._constants import ExactConstants, exact_tables
 from weightspace.geometric._published_weights import embedded_elements, load_published, per_element, submodule_count
 from weightspace.geometric._radial import ExpNormalSmearing, cutoff_function
 
@@ -50,7 +51,6 @@ class TensorNet(AbstractAtomisticModel):
     """
 
     shares_pairs = True
-    matrices: Tensor
 
     def __init__(
         self,
@@ -73,7 +73,8 @@ class TensorNet(AbstractAtomisticModel):
         self.out_norm = nn.LayerNorm(3 * channels)
         self.out = nn.Linear(3 * channels, channels)
         self.readout = nn.Sequential(nn.Linear(channels, channels // 2), nn.SiLU(), nn.Linear(channels // 2, 1))
-        self.register_buffer("matrices", basis_matrices().to(torch.get_default_dtype()), persistent=False)
+        with exact_tables():
+            self._constants = ExactConstants(matrices=basis_matrices())
 
     def evaluate(self, cloud: PointCloud) -> dict[str, Tensor]:
         """Atomic energies (N,), features (N, C) and tensors (N, C, 3, 3)."""
@@ -82,7 +83,7 @@ class TensorNet(AbstractAtomisticModel):
         lengths = torch.cat([lengths, lengths.new_zeros(1)])  # last, an atom and itself
         envelope = self.envelope(lengths)[:, None]  # (P + 1, 1)
         rbf = self.rbf(lengths) * envelope
-        matrices = self.matrices.to(cloud.pos.dtype)
+        matrices = self._constants.like("matrices", cloud.pos)
         x = self.embedding(cloud, rbf, envelope, matrices)  # (9, N, C)
         for layer in self.layers:
             x = layer(x, cloud, rbf, envelope, matrices)
