@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
-from weightspace.geometric._edge_frames import edge_frames
+from weightspace.geometric._edge_frames import edge_frames, frame_constants
 from weightspace.geometric._escn_grids import read_grid
-from weightspace.geometric._escn_layers import EdgeConvolution, ESCNShape, GateUpdate, GridUpdate, Turn
+from weightspace.geometric._escn_layers import EdgeConvolution, ESCNShape, GateUpdate, GridUpdate, Turn, turn_places
 from weightspace.geometric._radial import GaussianSmearing, cutoff_function
 
 
@@ -77,6 +77,8 @@ class ESCN(AbstractAtomisticModel):
         self.embedding = nn.Embedding(len(self.elements), channels)
         self.messages = nn.ModuleList(EdgeConvolution(shape, first=k == 0, elements=len(self.elements)) for k in layers)
         self.updates = nn.ModuleList(GateUpdate(shape) if shape.gate else GridUpdate(shape) for _ in layers)
+        frame_constants(shape.lmax)
+        self.places = {mmax: turn_places(shape.lmax, mmax) for mmax in (0, shape.mmax)}
         self.vector: nn.Module | None = None
         if shape.gate:
             self.energy = _perceptron((shape.lmax + 1) * channels, channels)
@@ -89,12 +91,12 @@ class ESCN(AbstractAtomisticModel):
     def evaluate(self, cloud: PointCloud) -> dict[str, Tensor]:
         """Atomic energies (N,), features (N, C, D), and vectors (N, 3) if asked for."""
         frames = edge_frames(-cloud.edge_vec, self.shape.lmax)  # the published code looks from targets to sources
-        turns = [Turn(frames, 0), Turn(frames, self.shape.mmax)]
+        turns = [Turn(frames, mmax, places) for mmax, places in self.places.items()]
         rbf = self.rbf(cloud.edge_len)
         envelope = None if self.envelope is None else self.envelope(cloud.edge_len)[:, None, None]
         x = self.embedding(cloud.species)[:, None]  # (N, 1, C), scalars
         for k, (message, update) in enumerate(zip(self.messages, self.updates, strict=True)):
-            found = message(x, cloud, rbf, turns[min(k, 1)])
+            found = message(x, cloud, rbf, turns[0 if k == 0 else -1])
             found = cloud.sum_edges(found if envelope is None else found * envelope)
             if k == 0:
                 x = nn.functional.pad(x, (0, 0, 0, found.shape[1] - 1))

@@ -9,7 +9,7 @@ from e3nn import o3
 from numpy.polynomial.legendre import leggauss
 from torch import Tensor
 
-from weightspace.geometric._constants import ExactConstants
+from weightspace.geometric._constants import ExactConstants, exact_tables
 from weightspace.geometric._quadrature import harmonics, sphere_grid
 
 PUBLISHED_SAMPLES = 128
@@ -46,6 +46,7 @@ class GridSizes:
     longitudes: int
 
 
+@exact_tables()
 def edge_grid(lmax: int, mmax: int, sizes: GridSizes | None) -> ExactConstants:
     """Matrices from components (l, |m| <= mmax) in the frame of an edge to values on a grid, and back.
 
@@ -74,6 +75,7 @@ def edge_grid(lmax: int, mmax: int, sizes: GridSizes | None) -> ExactConstants:
     return ExactConstants(**_matrices(torch.from_numpy(points.reshape(-1, 3)), integrals, lmax, numbers))
 
 
+@exact_tables()
 def node_grid(lmax: int, sizes: GridSizes | None) -> ExactConstants:
     """Matrices between components (L + 1)^2 and values on a grid around an atom.
 
@@ -91,6 +93,7 @@ def node_grid(lmax: int, sizes: GridSizes | None) -> ExactConstants:
     return ExactConstants(**_matrices(grid.points, grid.weights, lmax, numbers))
 
 
+@exact_tables()
 def read_grid(lmax: int, sizes: GridSizes | None) -> ExactConstants:
     """Where the last features are read, and how what is read there adds up to a scalar and a vector.
 
@@ -119,13 +122,8 @@ def _matrices(points: Tensor, weights: Tensor, lmax: int, numbers: list[int]) ->
 
 def _equiangular(lmax: int, resolution: tuple[int, int], numbers: list[int]) -> dict[str, Tensor]:
     """e3nn's grid, at equal steps of both angles."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)  # e3nn rounds its tables to the default dtype
-    try:
-        to = o3.ToS2Grid(lmax, resolution, normalization="integral")
-        back = o3.FromS2Grid(resolution, lmax, normalization="integral")
-    finally:
-        torch.set_default_dtype(default)
+    to = o3.ToS2Grid(lmax, resolution, normalization="integral")
+    back = o3.FromS2Grid(resolution, lmax, normalization="integral")
     values = torch.einsum("mbi,am->bai", to.shb, to.sha).flatten(0, 1)[:, numbers]
     integrals = torch.einsum("am,mbi->iba", back.sha, back.shb).flatten(1)[numbers]
     return {"to": values, "from": integrals}

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from weightspace.errors import ConfigurationError
 from weightspace.geometric._atomistic import PointCloud
-from weightspace.geometric._constants import ExactConstants
+from weightspace.geometric._constants import ExactConstants, exact_tables
 from weightspace.geometric._edge_frames import EdgeFrames
 from weightspace.geometric._escn_grids import GridSizes, edge_grid, kept_components, node_grid
 
@@ -95,14 +94,14 @@ class Turn:
     Args:
         frames: of the edges.
         mmax: largest order.
+        places: of these degrees and orders, from `turn_places`.
 
     The order within a degree does not matter to the products with Wigner matrices; only kept rows are computed.
     """
 
-    def __init__(self, frames: EdgeFrames, mmax: int):
-        lmax = frames.lmax
+    def __init__(self, frames: EdgeFrames, mmax: int, places: ExactConstants):
         self.rows = [m[:, l - min(l, mmax) : l + min(l, mmax) + 1] for l, m in enumerate(frames.matrices)]
-        self.places = _places(lmax, mmax)
+        self.places = places
 
     def into(self, x: Tensor) -> Tensor:
         """(E, D, C) -> (E, M, C)."""
@@ -118,15 +117,14 @@ class Turn:
         )
 
 
-@lru_cache(maxsize=64)
-def _places(lmax: int, mmax: int) -> ExactConstants:
-    """From components degree by degree to order by order, and back."""
+def turn_places(lmax: int, mmax: int) -> ExactConstants:
+    """From components degree by degree to order by order, and back; made with a model, so that it compiles."""
     by_degree = [(l, m) for l in range(lmax + 1) for m in range(-min(l, mmax), min(l, mmax) + 1)]
     kept = kept_components(lmax, mmax)
-    return ExactConstants(
-        into=torch.tensor([by_degree.index(each) for each in kept]),
-        back=torch.tensor([kept.index(each) for each in by_degree]),
-    )
+    with exact_tables():
+        into = torch.tensor([by_degree.index(each) for each in kept])
+        back = torch.tensor([kept.index(each) for each in by_degree])
+    return ExactConstants(into=into, back=back)
 
 
 class OrderConvolution(nn.Module):
@@ -199,7 +197,8 @@ class EdgeConvolution(nn.Module):
         self.widths = [order_width(shape, m) for m in range(self.mmax + 1)]
         self.radial = nn.Linear(shape.edge_channels, sum(self.widths))
         if shape.gate:
-            degrees = torch.tensor([l for l, _ in kept_components(lmax, self.mmax)])
+            with exact_tables():
+                degrees = torch.tensor([l for l, _ in kept_components(lmax, self.mmax)])
             self.degrees = ExactConstants(of=degrees)
         else:
             self.grid = edge_grid(lmax, self.mmax, shape.grid)

@@ -9,7 +9,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from weightspace.geometric._atomistic import PointCloud
-from weightspace.geometric._constants import ExactConstants
+from weightspace.geometric._constants import ExactConstants, exact_tables
 from weightspace.geometric._edge_product import EdgeTensorProduct
 from weightspace.geometric._equivariant_layers import Blocks, IrrepsLinear, RadialNetwork, message_paths
 from weightspace.geometric._paths import clebsch_gordan
@@ -51,6 +51,7 @@ def block_entries(*, symmetric: bool) -> list[Entry]:
     return sorted(found, key=lambda entry: entry.total)
 
 
+@exact_tables()
 def coupling(entries: Sequence[Entry]) -> Tensor:
     """Coefficients (components of all entries, SIZE, SIZE), so that a block is sum_k x_k C_k, and x_k = <C_k, block>.
 
