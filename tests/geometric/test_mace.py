@@ -15,7 +15,7 @@ from weightspace.testing._geometric_samples import rotation
 
 from ._published import assert_same_energies_and_forces, published
 
-TINY = {"channels": 2, "lmax": 2, "radial": (4, 4), "readout": 3}
+TINY = {"channels": 2, "lmax": 2, "hidden_lmax": 1, "radial": (4, 4), "readout": 3}
 
 
 class TestMACE(AtomisticModelTests):
@@ -26,6 +26,19 @@ class TestMACE(AtomisticModelTests):
 class TestMACEWithAllCouplings(AtomisticModelTests):
     def model(self):
         return MACE({**TINY, "product": "clebsch_gordan", "first_skips": True}, cutoff=2.5)
+
+
+@pytest.mark.slow
+class TestMACEWithMoreDegrees(AtomisticModelTests):
+    def model(self):
+        return MACE({**TINY, "lmax": 3, "hidden_lmax": 2, "layers": 3, "correlation": 4}, cutoff=2.5)
+
+
+@pytest.mark.slow
+class TestMACEWithAllCouplingsOfMoreDegrees(AtomisticModelTests):
+    def model(self):
+        shape = {**TINY, "lmax": 3, "hidden_lmax": 2, "layers": 3, "product": "clebsch_gordan"}
+        return MACE(shape, cutoff=2.5)
 
 
 def couplings():
@@ -151,7 +164,7 @@ def test_messages_of_errors():
     with pytest.raises(ConfigurationError, match="product='all', wanted 'grid' or 'clebsch_gordan'"):
         MACE({"product": "all"})
     with pytest.raises(ConfigurationError, match="hidden_lmax from 0 to lmax"):
-        MACE({"lmax": 1, "hidden_lmax": 2})
+        MACE({"lmax": 1})
     weights, _ = mace_weights("mace")
     cases = {
         "'interactions.1.linear.weight' is missing": {"interactions.1.linear.weight": None},

@@ -50,7 +50,7 @@ class MACEShape:
     channels: int = 256
     layers: int = 2
     lmax: int = 3
-    hidden_lmax: int = 1
+    hidden_lmax: int = 2
     correlation: int = 3
     radial: Sequence[int] = (8, 64, 64, 64)
     readout: int = 16
@@ -84,8 +84,9 @@ class MACE(AbstractAtomisticModel):
     channel. Rotations and reflections are exact; couplings through pseudo-tensors are missing, and couplings of
     equal degrees share weights (`GridPower`). "clebsch_gordan" is the published product, which published weights need.
 
-    Default sizes are those of the published code's large models, 256x0e + 256x1o, with lmax 3 in messages, correlation
-    3, two layers, 8 Bessel functions, radial networks 64-64-64, cutoff 5 Å with p = 5.
+    Default sizes are those of the paper's L = 2 models for 3BPA: 256x0e + 256x1o + 256x2e, with lmax 3 in messages,
+    correlation 3, two layers, 8 Bessel functions, radial networks 64-64-64, cutoff 5 Å with p = 5 (the radial
+    part from the published code's defaults). `hidden_lmax=1` is smaller and faster.
 
     Args:
         shape: sizes, a `MACEShape` or its fields as a mapping.
