@@ -280,5 +280,5 @@ class AbstractAtomisticModel(nn.Module, ABC):
 
     @classmethod
     def from_pretrained(cls, directory: str | Path) -> Self:
-        """The model that `save_pretrained` wrote, in evaluation mode."""
+        """The model that `save_pretrained` wrote, in evaluation mode and the default dtype."""
         return pretrained.from_pretrained(directory, cls)
