@@ -156,6 +156,14 @@ def test_forces_without_mirrors(activation):
     checks.assert_forces(model, cluster(model, 4, 3))
 
 
+@pytest.mark.slow
+def test_compiled_forces(atoms):
+    """`ForceField` compares them with eager ones on the first batch."""
+    model = moved().requires_grad_(True)
+    found, wanted = (ForceField(model, **how)(**atoms) for how in ({"compile": True, "backend": "aot_eager"}, {}))
+    torch.testing.assert_close(found["forces"], wanted["forces"], rtol=1e-10, atol=1e-10)
+
+
 def test_mirror_images(atoms):
     for mirror in (True, False):
         model = moved(2.0, activation="gate", mirror=mirror)

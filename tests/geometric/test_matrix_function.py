@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from weightspace.errors import ConfigurationError
-from weightspace.geometric import MatrixFunctionNetwork, _matrix_blocks
+from weightspace.errors import CompilationMismatchError, ConfigurationError
+from weightspace.geometric import ForceField, MatrixFunctionNetwork, _matrix_blocks
 from weightspace.geometric._matrix_blocks import SIZE, Resolvents, block_entries, chunks_of, coupling, hamiltonian
 from weightspace.testing import AtomisticModelTests
 from weightspace.testing._geometric_checks import assert_close
@@ -156,6 +156,14 @@ def test_a_configuration_makes_the_same_model(model):
     again.load_state_dict(model.state_dict())
     z, pos = torch.tensor([1, 8]), torch.eye(3)[:2].double()
     assert torch.equal(again(z, pos)["energy"], model(z, pos)["energy"])
+
+
+@pytest.mark.slow
+def test_does_not_compile(model):
+    """Sizes of its matrices are numbers of atoms."""
+    field = ForceField(model, compile=True, backend="aot_eager")
+    with pytest.raises(CompilationMismatchError, match="MatrixFunctionNetwork: energy and forces do not compile"):
+        field(torch.tensor([1, 8]), torch.eye(3)[:2].double())
 
 
 def test_messages():
