@@ -19,7 +19,7 @@ class MatrixFunctionNetwork(AbstractAtomisticModel):
     """Matrix Function Network (MFN): every layer makes matrices H of the graph and reads functions f(H) at the atoms.
 
     Source: Batatia, Schaaf, Csányi, Ortner and Faber 2024, "Equivariant Matrix Function Neural Networks",
-    arXiv 2310.10434, section 4: a local equivariant layer; self-adjoint matrices with blocks H_ij between the
+    arXiv 2310.10434: a local equivariant layer; self-adjoint matrices with blocks H_ij between the
     orbitals of atoms i and j (one scalar, one vector), H(Q x) = D(Q) H(x) D(Q)^T; the resolvent expansion
     f(H) = sum_k w_k (z_k - H)^-1, real and imaginary parts; its diagonal blocks as features of the atoms. One f sees
     paths of all lengths, so that features are non-local. Default sizes are those of the published training on
