@@ -36,9 +36,9 @@ class NequIP(AbstractAtomisticModel):
     What deviates: features that cannot reach the energy are not computed (in the last layer all but even scalars); the
     function is the same. Products are one matrix for each edge that channels share, followed by their weights.
 
-    Default sizes are those of the published code's example for molecules of MD17 (its configs/example.yaml in version
-    0.6: l_max 2, 32 features, 4 layers, both parities, 8 trained Bessel functions, radial networks 64-64, cutoff 4 Å);
-    larger models are `lmax=3`, `channels=64`, `layers=5`.
+    Default sizes are moderate ones (lmax 2, 32 features, 4 layers), with the published code's choices for molecules of
+    MD17 where they do not change the width: both parities, 8 trained Bessel functions, radial networks 64-64 and a
+    cutoff of 4 Å with p = 6. Large models are `lmax=3`, `channels=64`, `layers=5`.
 
     Args:
         channels: features of each irrep.
