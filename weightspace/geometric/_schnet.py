@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,6 +37,7 @@ class SchNet(AbstractAtomisticModel):
         see `AbstractAtomisticModel`; features (N, C).
 
     Example:
+        >>> import torch
         >>> model = SchNet(channels=8, layers=1)
         >>> model(torch.tensor([1, 8]), torch.eye(3)[:2])["energy"].shape
         torch.Size([1])
