@@ -88,13 +88,15 @@ def training_table(found: Mapping[str, Any]) -> str:
             f"{row['parameters']:,}",
             f"{row['cutoff']:g}" if row["cutoff"] else "none",
             f"{row['ms_per_frame']:.1f}",
-            f"{row['peak_memory_mb']:.0f}",
+            f"{row['peak_memory_mb']:,.0f}",
+            str(row["frames"]),
+            str(row["batch_size"]),
         ]
         for name, row in found["models"].items()
     ]
-    made = table(["model", "parameters", "cutoff, Å", "ms per frame", "peak memory, MB"], rows)
+    made = table(["model", "parameters", "cutoff, Å", "ms per frame", "peak memory, MB", "frames", "batch"], rows)
     environment = found["environment"]
-    return f"{made}\n{found['frames']} frames; {environment['device']}, torch {environment['torch']}.\n"
+    return f"{made}\n{environment['device']}, torch {environment['torch']}.\n"
 
 
 def compiled_table(found: Mapping[str, Any]) -> str:

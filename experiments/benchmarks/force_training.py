@@ -4,7 +4,7 @@ Each model of `weightspace.geometric.MODELS` at its default (the paper's) size, 
 energies and forces in eV and Å, in a process of its own, so that peak memory is its own. The memory of a process that
 loads library and data and builds the model, without a step, is given beside it.
 
-Run: WEIGHTSPACE_DATA=... python experiments/benchmarks/force_training.py [--frames 100] [--models SchNet EGNN]
+Run: WEIGHTSPACE_DATA=... python experiments/benchmarks/force_training.py [--frames 100] [--models SchNet EGNN --keep]
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _measure import write
+from _measure import RESULTS, write
 
 from weightspace.geometric import MODELS, ForceField
 
@@ -72,6 +72,8 @@ def epoch(name: str, frames: int, batch_size: int) -> dict[str, Any]:
         "peak_memory_mb": _peak(),
         "memory_before_mb": before,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "frames": len(pos),
+        "batch_size": batch_size,
         "last_loss_is_finite": bool(torch.isfinite(loss)),
         "cutoff": model.cutoff,
     }
@@ -81,8 +83,8 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def main(*, models: list[str], frames: int, batch_size: int) -> None:
-    rows = {}
+def main(*, models: list[str], frames: int, batch_size: int, keep: bool = False) -> None:
+    rows = json.loads((RESULTS / "force_training.json").read_text())["models"] if keep else {}
     for name in models:
         command = [sys.executable, __file__, "--one", name, "--frames", str(frames), "--batch-size", str(batch_size)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -90,9 +92,7 @@ def main(*, models: list[str], frames: int, batch_size: int) -> None:
             sys.exit(f"{name} failed:\n{done.stderr or done.stdout}")
         rows[name] = json.loads(done.stdout.splitlines()[-1])
     torch.set_num_threads(1)
-    write(
-        "force_training", {"molecule": "ethanol, 9 atoms", "frames": frames, "batch_size": batch_size, "models": rows}
-    )
+    write("force_training", {"molecule": "ethanol, 9 atoms", "models": rows})
 
 
 if __name__ == "__main__":
@@ -101,6 +101,7 @@ if __name__ == "__main__":
     parser.add_argument("--frames", type=int, default=FRAMES)
     parser.add_argument("--batch-size", type=int, default=BATCH)
     parser.add_argument("--models", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--keep", action="store_true", help="keep the other models' rows of the result file")
     parser.add_argument("--one", choices=NAMES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -108,4 +109,4 @@ if __name__ == "__main__":
     elif arguments.smoke:
         main(models=NAMES[:1], frames=20, batch_size=BATCH)
     else:
-        main(models=arguments.models, frames=arguments.frames, batch_size=arguments.batch_size)
+        main(models=arguments.models, frames=arguments.frames, batch_size=arguments.batch_size, keep=arguments.keep)
