@@ -1,5 +1,8 @@
 """Frames of edges, the reduction to SO(2), powers on a grid, and the Fourier twin."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from e3nn import o3
@@ -156,3 +159,16 @@ def test_expressivity_counts_paths_and_tangents():
         both = GridTensorProduct(irreps, irreps, natural_irreps(lmax, both_parities=True), antisymmetric=True)
         assert found["clebsch_gordan_both_parities"] == len(both.path_constants())
         assert found["gaunt"] == 3 * (lmax + 1) - 2
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_the_choice_of_evaluation_is_the_measured_one(per_channel):
+    results = Path(__file__).parents[2] / "experiments" / "benchmarks" / "results" / "products.json"
+    rows = json.loads(results.read_text())["message"]
+    names = ("so2_per_channel", "per_channel") if per_channel else ("so2_shared", "shared")
+    faster = {row["lmax"]: row["ms"][names[0]] < 0.9 * row["ms"][names[1]] for row in rows}
+    for lmax, so2 in faster.items():
+        product = MessageProduct(
+            natural_irreps(lmax), natural_irreps(lmax), natural_irreps(lmax), per_channel=per_channel
+        )
+        assert product.chosen("cpu") == ("so2" if so2 else "matrix"), lmax
