@@ -37,8 +37,8 @@ class EdgeTensorProduct(nn.Module):
     Shapes:
         x: (E, C, D_in) native or (E, irreps_in.dim) in mul_ir, gathered at the edges' sources.
         edge_sh: (E, irreps_sh.dim).
-        weight: (E, P) shared by the channels, or (P,) by the edges, too; (E, P, C) or e3nn's flat (E, weight_numel) per
-            channel; None means ones.
+        weight: (E, P) shared by the channels, or (P,) by the edges, too; per channel (E, P, C) or e3nn's flat
+        (E, weight_numel); None means ones.
         output: (E, C, D_out) or (E, irreps_out.dim), in the layout of x.
 
     Raises:

@@ -18,7 +18,7 @@ class ESCN(AbstractAtomisticModel):
     """Equivariant Spherical Channel Network: every channel of an atom is a function on the sphere.
 
     Source: Passaro and Zitnick 2023, "Reducing SO(3) Convolutions to SO(2) for Efficient Equivariant GNNs",
-    arXiv 2302.03655, and its published code: in the frame of an edge a convolution is one matrix for each order |m|
+    arXiv 2302.03655, and its published code: in the frame of an edge a convolution is one matrix for each m and -m
     (the reduction to SO(2)), messages come from both ends with a nonlinearity on a grid, a perceptron of features and
     summed messages acts at every point of the sphere, and energies and vectors are means over the sphere of what
     perceptrons read there. Default sizes are those of the published configuration eSCN-L6-M2-Lay12 (OC20, 2M).
@@ -30,7 +30,7 @@ class ESCN(AbstractAtomisticModel):
 
     Exactness. A function on a grid is equivariant up to what the grid does not resolve. With "grid" the error comes
     from the grid around atoms and from the longitudes of that around edges (whatever the latitudes are), and falls
-    with finer ones; the tests bound it. Where the angle about an edge is chosen differently (at |cos| = 0.7 to the y
+    with finer ones; the tests bound it. Where the angle about an edge is chosen differently (at 45 degrees to the y
     axis), energies jump by the error of the longitudes. "published" takes the published code's grids, whose 2 M + 1
     longitudes make the largest jumps. "gate" is another network, exactly equivariant: invariant gates in frames and at
     atoms instead of grids, and degrees' squared norms read at the end.
