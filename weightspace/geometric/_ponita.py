@@ -41,7 +41,7 @@ class Ponita(AbstractAtomisticModel):
     Args:
         channels: C.
         layers: how many blocks.
-        grid: what `orientation_grid` takes, or None for the position-only model (PNITA), whose kernels read the distance.
+        grid: what `orientation_grid` takes, or None for the position-only model (PNITA), whose kernels read lengths.
         cutoff: in Å; None for all pairs, without a window, as in the published runs on molecules.
         window: "polynomial" (as published; two derivatives vanish at the cutoff) or "mollifier" (all do).
         basis_channels: of the shared MLP.
