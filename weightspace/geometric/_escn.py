@@ -30,7 +30,7 @@ class ESCN(AbstractAtomisticModel):
 
     Exactness. A function on a grid is equivariant up to what the grid does not resolve. With "grid" the error comes
     from the grid around atoms and from the longitudes of that around edges (whatever the latitudes are), and falls
-    with finer ones; the tests bound it. Where the angle about an edge is chosen differently (about 46 degrees from the y
+    with finer ones; the tests bound it. Where the angle about an edge is chosen differently (46 degrees from the y
     axis), energies jump by the error of the longitudes. "published" takes the published code's grids, whose 2 M + 1
     longitudes make the largest jumps. "gate" is another network, exactly equivariant: invariant gates in frames and at
     atoms instead of grids, and degrees' squared norms read at the end.
