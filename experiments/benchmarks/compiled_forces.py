@@ -22,13 +22,13 @@ BATCH = 10
 NAMES = [model.__name__ for model in MODELS]
 
 
-def measured(name: str, *, training: bool, repeats: int) -> dict[str, Any]:
+def measured(name: str, *, training: bool, repeats: int, backend: str) -> dict[str, Any]:
     """Times of one model, or why it does not compile."""
     torch.manual_seed(0)
     z, pos, _, _ = ethanol(2 * BATCH)
     batch = torch.arange(BATCH).repeat_interleave(len(z))
     model = next(cls for cls in MODELS if cls.__name__ == name)()
-    fields = {"compiled": ForceField(model, compile=True), "eager": ForceField(model)}
+    fields = {"compiled": ForceField(model, compile=True, backend=backend), "eager": ForceField(model)}
 
     def step(field: ForceField) -> Callable[[], None]:
         def run() -> None:
@@ -52,11 +52,11 @@ def measured(name: str, *, training: bool, repeats: int) -> dict[str, Any]:
     }
 
 
-def main(*, models: list[str], repeats: int) -> None:
+def main(*, models: list[str], repeats: int, backend: str = "inductor") -> None:
     torch.set_num_threads(1)
     figures = {
         name: {
-            mode: measured(name, training=mode == "force training", repeats=repeats)
+            mode: measured(name, training=mode == "force training", repeats=repeats, backend=backend)
             for mode in ("forces", "force training")
         }
         for name in models
@@ -66,8 +66,10 @@ def main(*, models: list[str], repeats: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="one model, two repetitions")
+    parser.add_argument("--smoke", action="store_true", help="one model, two repetitions, no compiler behind the graph")
     parser.add_argument("--models", nargs="+", choices=NAMES, default=NAMES)
     arguments = parser.parse_args()
-    models = ["SchNet"] if arguments.smoke else arguments.models
-    main(models=models, repeats=2 if arguments.smoke else 9)
+    if arguments.smoke:
+        main(models=["SchNet"], repeats=2, backend="aot_eager")
+    else:
+        main(models=arguments.models, repeats=9)

@@ -200,8 +200,6 @@ def main() -> None:
         ],
         "expressivity": {str(lmax): expressivity(lmax) for lmax in range(1, 5 if smoke else 7)},
     }
-    if smoke:
-        return
     write("products" if DEVICE == "cpu" else "products_gpu", figures)
 
 

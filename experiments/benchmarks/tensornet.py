@@ -10,7 +10,6 @@ Run: WEIGHTSPACE_DATA=... [PYTHONPATH=<checkout of torchmd-net>] python experime
 import argparse
 import importlib.util
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,8 @@ def frames(count: int) -> tuple[Tensor, Tensor, Tensor]:
     root = os.environ.get("WEIGHTSPACE_DATA")
     file = Path(root or ".") / "rmd17" / "rmd17_naphthalene_train_01.npz"
     if not root or not file.is_file():
-        sys.exit(f"{file} not found: set WEIGHTSPACE_DATA to the folder of full data sets (docs/data.md)")
+        print(f"skipped: {file} not found: set WEIGHTSPACE_DATA to the folder of full data sets (docs/data.md)")
+        raise SystemExit(0)
     data = np.load(file)
     z = torch.as_tensor(data["nuclear_charges"].astype(np.int64))
     pos = torch.as_tensor(data["coords"][:count]).float()
