@@ -21,15 +21,9 @@ from weightspace.geometric import (
     natural_irreps,
 )
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 POLES = torch.tensor([[0.0, 1, 0], [0, -2, 0], [1, 0, 0], [0, 0, -1], [1e-9, 1, 0], [0, 0.7, 0.714143], [0, 0, 0]])
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(default)
 
 
 def edges():

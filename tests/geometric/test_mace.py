@@ -106,18 +106,16 @@ def test_the_basis_is_complete(lmax, l_out, factors):
     assert abs(count - round(count)) < 1e-6
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("kind", [GridProduct, SymmetricProduct])
 def test_products_are_equivariant(kind, generator):
     product = kind(2, 1, 3, channels=3, elements=2).double()
     x = torch.randn(5, 3, 9, dtype=torch.float64, generator=generator)
     species = torch.randint(2, (5,), generator=generator)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
     for matrix in (rotation(1), -rotation(2)):
         d_in, d_out = (o3.Irreps(irreps).D_from_matrix(matrix) for irreps in ("0e + 1o + 2e", "0e + 1o"))
         found, wanted = product(x @ d_in.t(), species), product(x, species) @ d_out.t()
         torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
-    torch.set_default_dtype(default)
 
 
 def test_the_grid_holds_powers_of_a_function(generator):

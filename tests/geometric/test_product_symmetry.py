@@ -13,16 +13,10 @@ from weightspace.geometric import (
     edge_frames,
 )
 
+pytestmark = pytest.mark.usefixtures("float64")
+
 MIXED = "2x0e+2x1o+2x2e+2x0o+2x1e+2x2o"
 NATURAL = "2x0e+2x1o+2x2e"
-
-
-@pytest.fixture(autouse=True)
-def _float64():
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(default)
 
 
 def matrix_of(irreps, turn, inversion):

@@ -9,13 +9,7 @@ from weightspace.errors import GeometryError
 from weightspace.geometric import EdgeTensorProduct, GridTensorProduct, IrrepsLayout, natural_irreps
 from weightspace.geometric._quadrature import harmonics, sphere_grid
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)  # e3nn's constants follow it
-    yield
-    torch.set_default_dtype(default)
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 EDGE_IRREPS = [

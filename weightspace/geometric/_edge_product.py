@@ -182,20 +182,23 @@ class _MatrixPlan:
         weights = weight.t().contiguous().index_select(0, of("weights", edge_sh))
         pieces = (harmonics * weights).split(self.rows)
         blocks = [piece.t() @ of(f"block{number}", edge_sh) for number, piece in enumerate(pieces)]
-        flat = _Place.apply(torch.cat(blocks, dim=1), of("place", edge_sh), of("back", edge_sh))
+        flat = _Gather.apply(torch.cat(blocks, dim=1), of("place", edge_sh), of("back", edge_sh))
         return flat.view(-1, *self.shape)
 
 
-class _Place(torch.autograd.Function):
-    """Columns to their places in the matrix, zeros elsewhere; its gradient is a gather, too, not a scatter."""
+class _Gather(torch.autograd.Function):
+    """Columns to places where each stands at most once, zeros at the others; its gradient is a gather, not a scatter.
+
+    `index` names the column of every place, one past the last for zeros; `back` the place of every column.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(columns: Tensor, place: Tensor, back: Tensor) -> Tensor:
-        if len(place) > len(back):
+    def forward(columns: Tensor, index: Tensor, back: Tensor) -> Tensor:
+        if len(index) > len(back):
             columns = nn.functional.pad(columns, (0, 1))
-        return columns.index_select(1, place)
+        return columns.index_select(1, index)
 
     @staticmethod
     def setup_context(ctx, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
@@ -203,27 +206,8 @@ class _Place(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        place, back = ctx.saved_tensors
-        return _Pick.apply(gradient, place, back), None, None
-
-
-class _Pick(torch.autograd.Function):
-    """The gradient of `_Place`: columns back from their places."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(matrix: Tensor, place: Tensor, back: Tensor) -> Tensor:
-        return matrix.index_select(1, back)
-
-    @staticmethod
-    def setup_context(ctx, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
-        place, back = ctx.saved_tensors
-        return _Place.apply(gradient, place, back), None, None
+        index, back = ctx.saved_tensors
+        return _Gather.apply(gradient, back, index), None, None
 
 
 class _WeightedPlan:
