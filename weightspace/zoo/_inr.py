@@ -7,8 +7,9 @@ from pathlib import Path
 from weightspace.images import load_images
 from weightspace.tracing import trace
 from weightspace.zoo._architectures import build
+from weightspace.zoo._fit_shards import fit_missing_shards
 from weightspace.zoo._inr_fit import SHARD, InrConfig, check_number, fit_shard
-from weightspace.zoo._shard_run import OnStep, ZooSummary, open_for_training, progress_bar, run_side_by_side
+from weightspace.zoo._shard_run import OnStep, ZooSummary, open_for_training
 from weightspace.zoo._siren import image_coordinates
 from weightspace.zoo._subpopulation import TrainedStack
 
@@ -46,18 +47,19 @@ def fit_inrs(
     data = load_images(config.data, None if data_root is None else Path(data_root))
     check_number(config, data)
     zoo = open_for_training(config, Path(destination), whole=SHARD)
-    missing = [number for number in range(config.shards) if number not in zoo.numbers]
     space = trace(build(config.architecture), image_coordinates(*data.train_x.shape[2:]))
 
-    def work(number: int, on_step: OnStep) -> TrainedStack:
+    def fit(number: int, on_step: OnStep) -> TrainedStack:
         return fit_shard(config, data, number, on_step=on_step)
 
-    networks = sum(len(config.networks_of(number)) for number in missing)
-    fitted = diverged = 0
-    with progress_bar(f"fitting {networks} INRs", networks * config.number_of_steps, shown=progress) as advance:
-        for stack in run_side_by_side(missing, work, workers=workers, advance=advance):
-            diverged += stack.diverged
-            if stack.attributes:
-                fitted += len(stack.attributes)
-                zoo.append(space, stack.stacked, stack.attributes, number=stack.number)
+    fitted, diverged = fit_missing_shards(
+        zoo,
+        space,
+        sizes=[len(config.networks_of(number)) for number in range(config.shards)],
+        fit=fit,
+        steps=config.number_of_steps,
+        text="INRs",
+        progress=progress,
+        workers=workers,
+    )
     return ZooSummary(len(zoo), fitted, diverged, len(zoo.spaces), time.perf_counter() - start)

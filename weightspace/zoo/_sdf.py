@@ -8,8 +8,9 @@ import torch
 
 from weightspace.tracing import trace
 from weightspace.zoo._architectures import build
+from weightspace.zoo._fit_shards import fit_missing_shards
 from weightspace.zoo._sdf_fit import SHARD, SdfConfig, fit_shard
-from weightspace.zoo._shard_run import OnStep, ZooSummary, open_for_training, progress_bar, run_side_by_side
+from weightspace.zoo._shard_run import OnStep, ZooSummary, open_for_training
 from weightspace.zoo._subpopulation import TrainedStack
 
 
@@ -46,18 +47,19 @@ def fit_sdfs(
     """
     start = time.perf_counter()
     zoo = open_for_training(config, Path(destination), whole=SHARD)
-    missing = [number for number in range(config.shards) if number not in zoo.numbers]
     space = trace(build(config.architecture), torch.zeros(1, 3))
 
-    def work(number: int, on_step: OnStep) -> TrainedStack:
+    def fit(number: int, on_step: OnStep) -> TrainedStack:
         return fit_shard(config, number, on_step=on_step)
 
-    networks = sum(len(config.networks_of(number)) for number in missing)
-    fitted = diverged = 0
-    with progress_bar(f"fitting {networks} solids", networks * config.steps, shown=progress) as advance:
-        for stack in run_side_by_side(missing, work, workers=workers, advance=advance):
-            diverged += stack.diverged
-            if stack.attributes:
-                fitted += len(stack.attributes)
-                zoo.append(space, stack.stacked, stack.attributes, number=stack.number)
+    fitted, diverged = fit_missing_shards(
+        zoo,
+        space,
+        sizes=[len(config.networks_of(number)) for number in range(config.shards)],
+        fit=fit,
+        steps=config.steps,
+        text="solids",
+        progress=progress,
+        workers=workers,
+    )
     return ZooSummary(len(zoo), fitted, diverged, len(zoo.spaces), time.perf_counter() - start)
