@@ -47,5 +47,9 @@ class GeometryError(WeightspaceError):
     """A point cloud, an orientation grid or irreps that do not fit: shapes, elements, cells, degrees."""
 
 
+class MoleculeError(WeightspaceError):
+    """Data of molecules that cannot be right: overlapping atoms, wrong units, missing forces, too few frames."""
+
+
 class CompilationMismatchError(WeightspaceError):
     """A compiled model does not give what the eager one gives, or cannot be compiled."""
