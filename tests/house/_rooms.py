@@ -3,6 +3,7 @@
 LEVEL_0 = frozenset(
     {
         "errors",
+        "data_root",
         "vocabulary",
         "axes",
         "topology",

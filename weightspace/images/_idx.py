@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from weightspace.data_root import data_folder
 from weightspace.errors import WeightspaceError
 from weightspace.images._image_set import ImageSet
-from weightspace.images._root import data_folder
 
 MEAN, SPREAD = 0.1307, 0.3081  # of the training images' pixels, after the division by 255
 SUBSET_SEED = 0

@@ -3,6 +3,7 @@
 Units are Å, eV and eV/Å everywhere; readers convert once.
 """
 
+from weightspace.molecules._load import load_molecules
 from weightspace.molecules._molecules import MolecularSplits, Molecules, concatenate
 
-__all__ = ["MolecularSplits", "Molecules", "concatenate"]
+__all__ = ["MolecularSplits", "Molecules", "concatenate", "load_molecules"]

@@ -1,0 +1,44 @@
+"""Which molecules train, validate and test: drawn by a seed, the same on every machine."""
+
+import torch
+from torch import Tensor
+
+from weightspace.errors import ConfigurationError, MoleculeError
+
+TEST_SEED = 0
+
+
+def drawn_parts(
+    count: int, seed: int, *, sizes: tuple[int, ...], where: str, fix: str = "ask for fewer"
+) -> list[Tensor]:
+    """Disjoint random parts of `count` rows, of these sizes in that order.
+
+    The parts are cut from the end of one random order, the last part first: with fewer training frames the validation
+    frames stay the same, and the training frames are some of those before.
+
+    Raises:
+        ConfigurationError: a negative size.
+        MoleculeError: more rows wanted than there are.
+    """
+    if any(size < 0 for size in sizes):
+        raise ConfigurationError(f"{where}: found sizes {sizes}, wanted none below zero")
+    if sum(sizes) > count:
+        parts = " + ".join(str(size) for size in sizes)
+        raise MoleculeError(f"{where}: the split names {parts} frames, found {count}; {fix}")
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    ends, parts_of_order = count, []
+    for size in reversed(sizes):
+        parts_of_order.append(order[ends - size : ends])
+        ends -= size
+    return parts_of_order[::-1]
+
+
+def fixed_subset(count: int, size: int | None, where: str) -> Tensor:
+    """All rows in their order, or a subset that depends on its size alone: every seed is tested on the same rows.
+
+    Raises:
+        MoleculeError: more rows wanted than there are.
+    """
+    if size is None:
+        return torch.arange(count)
+    return drawn_parts(count, TEST_SEED, sizes=(size,), where=where)[0].sort().values

@@ -1,0 +1,144 @@
+"""Revised MD17: ten small molecules at 500 K, PBE/def2-SVP, official split 01."""
+
+import difflib
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from weightspace.data_root import data_folder
+from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.molecules._draws import drawn_parts, fixed_subset
+from weightspace.molecules._molecules import ENERGY, FORCES, MolecularSplits, Molecules
+from weightspace.molecules._units import KCAL_MOL
+
+NAMES = (
+    "aspirin",
+    "azobenzene",
+    "benzene",
+    "ethanol",
+    "malonaldehyde",
+    "naphthalene",
+    "paracetamol",
+    "salicylic",
+    "toluene",
+    "uracil",
+)
+MOST_TRAINING_FRAMES = 1000
+VALIDATION_FRAMES = 50
+FIELDS = ("nuclear_charges", "coords", "energies", "forces")
+
+
+def known_name(molecule: str) -> str:
+    """The molecule's name as in the files.
+
+    Raises:
+        ConfigurationError: not one of the ten.
+    """
+    if molecule in NAMES:
+        return molecule
+    near = difflib.get_close_matches(molecule.lower(), NAMES, n=2, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ConfigurationError(f"rmd17: found molecule {molecule!r}, wanted one of {', '.join(NAMES)}{hint}")
+
+
+def read_npz(path: Path, rows: NDArray[np.int64] | None = None) -> Molecules:
+    """Frames of one molecule in the format of rMD17, kcal/mol to eV.
+
+    Args:
+        path: npz with nuclear_charges (n,), coords (G, n, 3), energies (G,) and forces (G, n, 3).
+        rows: which frames, in this order; all by default.
+
+    Raises:
+        MoleculeError: not such a file, an array is missing, or shapes do not fit each other.
+    """
+    arrays = _arrays(path)
+    z, pos, energies, forces = (arrays[name] for name in FIELDS)
+    frames = len(energies)
+    if pos.shape != (frames, len(z), 3) or forces.shape != pos.shape or energies.shape != (frames,):
+        raise MoleculeError(
+            f"{path}: found nuclear_charges {z.shape}, coords {pos.shape}, energies {energies.shape} and forces "
+            f"{forces.shape}, wanted (n,), (G, n, 3), (G,) and (G, n, 3)"
+        )
+    if rows is not None:
+        if len(rows) and rows.max() >= frames:
+            raise MoleculeError(f"{path}: the split names frame {rows.max()}, found {frames}; download the file again")
+        pos, energies, forces, frames = pos[rows], energies[rows], forces[rows], len(rows)
+    return Molecules(
+        z=torch.from_numpy(z.astype(np.int64)).repeat(frames),
+        pos=torch.from_numpy(pos.reshape(-1, 3).astype(np.float64)),
+        ptr=torch.arange(frames + 1) * len(z),
+        values={ENERGY: torch.from_numpy(energies.astype(np.float64)) * KCAL_MOL},
+        atom_values={FORCES: torch.from_numpy(forces.reshape(-1, 3).astype(np.float64)) * KCAL_MOL},
+    )
+
+
+def _arrays(path: Path) -> dict[str, NDArray[np.float64]]:
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            missing = [name for name in FIELDS if name not in file.files]
+            if missing:
+                raise MoleculeError(f"{path}: found arrays {sorted(file.files)}, wanted {list(FIELDS)} as in rMD17")
+            return {name: file[name] for name in FIELDS}
+    except MoleculeError:
+        raise
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise MoleculeError(f"{path}: not a whole npz file of plain arrays ({error}); download it again") from error
+
+
+def load_rmd17(
+    molecule: str,
+    *,
+    data_root: str | Path | None,
+    train: int | None,
+    validation: int | None,
+    test: int | None,
+    seed: int,
+) -> MolecularSplits:
+    """One molecule of rMD17 with its official split 01: at most 1,000 frames to train and validate, 1,000 to test.
+
+    Raises:
+        ConfigurationError: unknown molecule, no data folder, or more than 1,000 frames asked for.
+        MoleculeError: a file that is not as published.
+    """
+    name = known_name(molecule)
+    fitted, tested = _official(name, data_root)
+    held = VALIDATION_FRAMES if validation is None else validation
+    kept = len(fitted) - held if train is None else train
+    if kept + held > MOST_TRAINING_FRAMES:
+        raise ConfigurationError(
+            f"rmd17: found {kept} training and {held} validation frames, wanted at most {MOST_TRAINING_FRAMES} "
+            "together; frames of one trajectory are correlated, and the data set's authors ask that no more be used"
+        )
+    where = f"rmd17:{name}"
+    rows = drawn_parts(len(fitted), seed, sizes=(kept, held), where=where)
+    return MolecularSplits(
+        name=where,
+        train=fitted[rows[0]],
+        validation=fitted[rows[1]],
+        tests={"test": tested[fixed_subset(len(tested), test, where)]},
+    )
+
+
+def _official(name: str, root: str | Path | None) -> tuple[Molecules, Molecules]:
+    """The 1,000 training and the 1,000 test frames: from two files, or from the archive's trajectory and index."""
+    try:
+        folder = data_folder("rmd17", f"**/npz_data/rmd17_{name}.npz", root)
+        trajectory = next(iter(sorted(folder.glob(f"**/npz_data/rmd17_{name}.npz"))))
+    except ConfigurationError:
+        folder = data_folder("rmd17", f"rmd17_{name}_train_01.npz", root)
+        return read_npz(folder / f"rmd17_{name}_train_01.npz"), read_npz(folder / f"rmd17_{name}_test_01.npz")
+    splits = trajectory.parent.parent / "splits"
+    return read_npz(trajectory, _index(splits, "train")), read_npz(trajectory, _index(splits, "test"))
+
+
+def _index(folder: Path, part: str) -> NDArray[np.int64]:
+    path = folder / f"index_{part}_01.csv"
+    try:
+        return np.loadtxt(path, dtype=np.int64, ndmin=1)
+    except (OSError, ValueError) as error:
+        raise MoleculeError(
+            f"{path}: not a list of frames ({error}); keep splits/ beside npz_data/ as in the archive"
+        ) from error
