@@ -42,3 +42,36 @@ def fixed_subset(count: int, size: int | None, where: str) -> Tensor:
     if size is None:
         return torch.arange(count)
     return drawn_parts(count, TEST_SEED, sizes=(size,), where=where)[0].sort().values
+
+
+def random_split(
+    count: int,
+    seed: int,
+    *,
+    sizes: tuple[int | None, int | None, int | None],
+    defaults: tuple[int, int],
+    where: str,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows to train on, to validate and to test on; the test rows depend on their number alone, not on the seed.
+
+    Args:
+        count: of all rows.
+        seed: draws training and validation rows.
+        sizes: of training, validation and test part; None for all that is left, and the defaults.
+        defaults: sizes of validation and test part.
+        where: what an error names.
+
+    Raises:
+        MoleculeError: more rows wanted than there are.
+    """
+    held, tested = (default if size is None else size for size, default in zip(sizes[1:], defaults, strict=True))
+    kept = max(count - held - tested, 0) if sizes[0] is None else sizes[0]
+    if kept + held + tested > count or not kept:
+        raise MoleculeError(
+            f"{where}: the split names {kept} + {held} + {tested} molecules, found {count}; ask for fewer, and for at "
+            "least one to train on"
+        )
+    others, test = drawn_parts(count, TEST_SEED, sizes=(count - tested, tested), where=where)
+    train, validation = drawn_parts(len(others), seed, sizes=(kept, held), where=where)
+    others = others.sort().values
+    return others[train], others[validation], test.sort().values

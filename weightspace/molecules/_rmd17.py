@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from weightspace.data_root import data_folder
 from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.molecules._checks import check_molecules
 from weightspace.molecules._draws import drawn_parts, fixed_subset
 from weightspace.molecules._molecules import ENERGY, FORCES, MolecularSplits, Molecules
 from weightspace.molecules._units import KCAL_MOL
@@ -113,6 +114,8 @@ def load_rmd17(
             "together; frames of one trajectory are correlated, and the data set's authors ask that no more be used"
         )
     where = f"rmd17:{name}"
+    for label, frames in (("training", fitted), ("test", tested)):
+        check_molecules(frames, where=f"{where}, {label}")
     rows = drawn_parts(len(fitted), seed, sizes=(kept, held), where=where)
     return MolecularSplits(
         name=where,

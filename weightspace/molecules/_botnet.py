@@ -1,0 +1,122 @@
+"""AcAc and 3BPA, the benchmarks of BOTNet and MACE: training at one temperature, tests at higher ones."""
+
+from pathlib import Path
+
+import torch
+
+from weightspace.data_root import data_folder
+from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.molecules._ase_files import read_extxyz
+from weightspace.molecules._checks import check_molecules
+from weightspace.molecules._draws import drawn_parts, fixed_subset
+from weightspace.molecules._molecules import MolecularSplits, Molecules
+
+VALIDATION_FRAMES = 50
+TEMPERATURES = (300, 600, 1200)
+MIXED = {300: slice(0, 167), 600: slice(167, 334), 1200: slice(334, 500)}  # frames of train_mixedT.xyz
+SUBSTITUTE = "not the official test sets: frames of train_mixedT.xyz that are not in train_300K.xyz (136 / 167 / 166)"
+
+
+def load_acac(
+    variant: str,
+    *,
+    data_root: str | Path | None,
+    train: int | None,
+    validation: int | None,
+    test: int | None,
+    seed: int,
+) -> MolecularSplits:
+    """Acetylacetone (PBE), trained on its 300 K frames, or its 600 K frames with "600K"; tested on both.
+
+    Raises:
+        ConfigurationError: another variant, or no data folder.
+        MoleculeError: files that are not as published.
+    """
+    if variant not in ("", "300K", "600K"):
+        raise ConfigurationError(f"acac: found variant {variant!r}, wanted acac or acac:600K")
+    file = f"train_{variant or '300K'}.xyz"
+    folder = data_folder("acac", file, data_root)
+    tests = {f"{t} K": _frames(folder / f"test_MD_{t}K.xyz") for t in TEMPERATURES[:2]}
+    isolated = _isolated(folder / "isolated_atoms.xyz")
+    fitted = _frames(folder / file)
+    name = "acac:600K" if variant == "600K" else "acac"
+    return _splits(name, fitted, tests, isolated, sizes=(train, validation, test), seed=seed)
+
+
+def load_3bpa(
+    *, data_root: str | Path | None, train: int | None, validation: int | None, test: int | None, seed: int
+) -> MolecularSplits:
+    """3BPA (wB97X/6-31G(d)), trained on 300 K frames, tested at 300, 600 and 1200 K.
+
+    Where `test_300K.xyz`, `test_600K.xyz` and `test_1200K.xyz` are not in the folder, the tests are the frames of
+    `train_mixedT.xyz` that do not also stand in the training file, and `notes` says so.
+
+    Raises:
+        ConfigurationError: no data folder.
+        MoleculeError: files that are not as published.
+    """
+    folder = data_folder("3bpa", "train_300K.xyz", data_root)
+    fitted = _frames(folder / "train_300K.xyz")
+    official = {f"{t} K": folder / f"test_{t}K.xyz" for t in TEMPERATURES}
+    notes: tuple[str, ...] = ()
+    if all(path.is_file() for path in official.values()):
+        tests = {label: _frames(path) for label, path in official.items()}
+    else:
+        tests, notes = _mixed_blocks(_frames(folder / "train_mixedT.xyz"), fitted), (SUBSTITUTE,)
+    isolated = _isolated(folder / "iso_atoms.xyz")
+    return _splits("3bpa", fitted, tests, isolated, sizes=(train, validation, test), seed=seed, notes=notes)
+
+
+def _frames(path: Path) -> Molecules:
+    frames, _ = read_extxyz(path)
+    if frames.energy is None or frames.forces is None:
+        raise MoleculeError(f"{path}: found no energies or no forces, wanted both; download the file again")
+    return frames
+
+
+def _isolated(path: Path) -> dict[int, float]:
+    """Energies of single atoms in eV, whatever their config_type."""
+    frames, isolated = read_extxyz(path)
+    if bool((frames.num_atoms != 1).any()) or (len(frames) and frames.energy is None):
+        raise MoleculeError(f"{path}: wanted single atoms with energies; download the file again")
+    energies = [] if frames.energy is None else frames.energy.tolist()
+    return isolated | dict(zip(frames.z.tolist(), energies, strict=True))
+
+
+def _mixed_blocks(mixed: Molecules, fitted: Molecules) -> dict[str, Molecules]:
+    """The block of each temperature without the frames that are trained on, found by their positions."""
+    n = int(fitted.num_atoms[0])
+    if len(mixed) != MIXED[1200].stop or bool((mixed.num_atoms != n).any()):
+        raise MoleculeError(
+            f"train_mixedT.xyz: found {len(mixed)} frames, wanted {MIXED[1200].stop} of {n} atoms; download it again"
+        )
+    seen = {tuple(row) for row in fitted.pos.reshape(len(fitted), -1).tolist()}
+    fresh = torch.tensor([tuple(row) not in seen for row in mixed.pos.reshape(len(mixed), -1).tolist()])
+    rows = torch.arange(len(mixed))
+    return {f"{t} K": mixed[rows[block][fresh[block]]] for t, block in MIXED.items()}
+
+
+def _splits(
+    name: str,
+    fitted: Molecules,
+    tests: dict[str, Molecules],
+    isolated: dict[int, float],
+    *,
+    sizes: tuple[int | None, int | None, int | None],
+    seed: int,
+    notes: tuple[str, ...] = (),
+) -> MolecularSplits:
+    train, validation, test = sizes
+    held = VALIDATION_FRAMES if validation is None else validation
+    kept = len(fitted) - held if train is None else train
+    for label, frames in {"training": fitted, **tests}.items():
+        check_molecules(frames, where=f"{name}, {label}", isolated=isolated)
+    rows = drawn_parts(len(fitted), seed, sizes=(kept, held), where=name)
+    return MolecularSplits(
+        name=name,
+        train=fitted[rows[0]],
+        validation=fitted[rows[1]],
+        tests={label: frames[fixed_subset(len(frames), test, f"{name}, {label}")] for label, frames in tests.items()},
+        isolated=isolated,
+        notes=notes,
+    )
