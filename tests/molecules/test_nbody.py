@@ -101,12 +101,13 @@ def test_a_circular_orbit_closes():
 
 
 def test_exact_trajectories_turn_with_the_system_and_cut_forces_do_not():
-    pos, velocities, charges = drawn(20)
+    pos, velocities, charges = drawn(8)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0)).double())[0]
-    for simulate, wanted in ((simulate_exactly, True), (simulate_charged_particles, False)):
-        here = simulate(pos * 0.3, velocities, charges, frames=3).pos @ turn.T
-        there = simulate(pos * 0.3 @ turn.T, velocities @ turn.T, charges, frames=3).pos
-        assert bool((here - there).abs().amax((1, 2, 3)).median() < 1e-6) == wanted
+    for simulate, turns in ((simulate_exactly, True), (simulate_charged_particles, False)):
+        here = simulate(pos * 0.2, velocities, charges, frames=1).pos @ turn.T
+        there = simulate(pos * 0.2 @ turn.T, velocities @ turn.T, charges, frames=1).pos
+        error = (here - there).abs().amax()
+        assert error < 1e-6 if turns else error > 1e-3
 
 
 def test_splits_are_what_they_say():
@@ -123,15 +124,13 @@ def test_splits_are_what_they_say():
     assert torch.equal(splits.train.pos, found.pos[:, 30].flatten(0, 1))
     assert torch.equal(values["future_pos"], found.pos[:, 40].flatten(0, 1))
     assert torch.equal(values["velocities"], found.velocities[:, 30].flatten(0, 1))
+    assert not torch.equal(splits.train.pos[:10], splits.tests["test"].pos)
 
 
 def test_a_draw_is_the_same_for_a_seed_and_the_start_of_a_longer_one():
     first, again, longer, other = drawn(3), drawn(3), drawn(5), drawn(3, seed=1)
     for a, b, c, d in zip(first, again, longer, other, strict=True):
         assert torch.equal(a, b) and torch.equal(a, c[:3]) and not torch.equal(a, d)
-    parts = nbody_splits(train=2, validation=2, test=2, seed=5)
-    assert not torch.equal(parts.train.pos, parts.validation.pos)
-    assert torch.equal(nbody_splits(train=1, validation=1, test=1, seed=5).train.pos, parts.train.pos[:5])
 
 
 def test_positions_outside_the_box_are_mirrored():
@@ -146,9 +145,9 @@ def test_positions_outside_the_box_are_mirrored():
 def test_messages():
     pos, velocities, charges = drawn(2)
     for simulate in (simulate_charged_particles, simulate_exactly):
-        with pytest.raises(MoleculeError, match=r"velocities \(1, 5, 3\) .* wanted \(S, N, 3\), \(S, N, 3\)"):
+        with pytest.raises(MoleculeError, match=r"velocities \(1, 5, 3\) .*wanted \(S, N, 3\), \(S, N, 3\)"):
             simulate(pos, velocities[:1], charges)
-    with pytest.raises(MoleculeError, match="2 systems were not done after 3 steps .* raise max_steps"):
+    with pytest.raises(MoleculeError, match="2 systems were not done after 3 steps.* raise max_steps"):
         simulate_exactly(pos, velocities, charges, max_steps=3)
     with pytest.raises(MoleculeError, match="'validation': 0.* wanted at least one system in each part"):
         nbody_splits(train=1, validation=0, test=1)

@@ -39,8 +39,8 @@ def draw_charged_particles(
 
     Example:
         >>> pos, velocities, charges = draw_charged_particles(2, generator=np.random.default_rng(0))
-        >>> pos.shape, velocities.norm(dim=-1).unique(), charges.abs().unique()
-        (torch.Size([2, 5, 3]), tensor([0.5000], dtype=torch.float64), tensor([1.], dtype=torch.float64))
+        >>> pos.shape, velocities.shape, charges.abs().unique()
+        (torch.Size([2, 5, 3]), torch.Size([2, 5, 3]), tensor([1.], dtype=torch.float64))
     """
     drawn = torch.from_numpy(generator.standard_normal((count, particles, 7)))
     pos, velocities, charges = drawn.split([3, 3, 1], dim=-1)
