@@ -38,6 +38,18 @@ def factory_from(text: str) -> Callable[..., nn.Module]:
     Raises:
         ConfigurationError: the text, the import or the name is not what it should be.
     """
+    factory = object_named(text)
+    if not callable(factory):
+        raise ConfigurationError(f"module: found a {type(factory).__name__} at {text!r}, wanted a function or class")
+    return factory
+
+
+def object_named(text: str) -> Any:
+    """Import anything named `package.module:name`; the working directory is searched too.
+
+    Raises:
+        ConfigurationError: the text, the import or the name is not what it should be.
+    """
     package, colon, name = text.partition(":")
     if not (package and colon and name):
         raise ConfigurationError(f"module: found {text!r}, wanted package.module:factory, e.g. mynets.resnet:resnet20")
@@ -49,10 +61,10 @@ def factory_from(text: str) -> Callable[..., nn.Module]:
         raise ConfigurationError(
             f"module: cannot import {package!r} of {text!r} ({error}); run where it can be imported, or install it"
         ) from error
-    factory = getattr(module, name, None)
-    if not callable(factory):
+    found = vars(module).get(name)
+    if found is None:
         raise ConfigurationError(f"module: {package!r} has no factory {name!r}; {_near(name, vars(module))}")
-    return factory
+    return found
 
 
 def call_factory(factory: Callable[..., nn.Module], name: str, arguments: Mapping[str, Any] | None = None) -> nn.Module:

@@ -137,6 +137,7 @@ class MolecularSplits:
         target: which of `values` is learnt; it is called energy in tables.
         unit: of energies in reports, "meV" or "kcal/mol".
         notes: what must be said beside every table.
+        temperatures: of the dynamics that test parts were drawn from, in K, where they are known.
     """
 
     name: str
@@ -147,3 +148,4 @@ class MolecularSplits:
     target: str = ENERGY
     unit: str = "meV"
     notes: tuple[str, ...] = ()
+    temperatures: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))

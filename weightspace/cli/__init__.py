@@ -5,11 +5,13 @@ Help pages come from the parsers below, which need the standard library only; ro
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 from weightspace import __version__
+from weightspace.cli._commands import Commands, add_command
+from weightspace.cli._molecule_commands import add_bench_molecules
+from weightspace.cli._zoo_commands import add_zoo
 from weightspace.errors import WeightspaceError
 
 LIGHTNING_COMMANDS = ("fit", "validate", "test", "predict")
@@ -24,11 +26,9 @@ COMMANDS = (
     "zoo info",
     *LIGHTNING_COMMANDS,
     "bench",
+    "bench molecules",
     "report",
 )
-
-_Format = argparse.RawDescriptionHelpFormatter
-Runner = Callable[[argparse.Namespace], None]
 
 LIGHTNING_PAGE = """\
 examples, with CONFIG for experiments/configs/accuracy.yaml, or that of another task:
@@ -77,7 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _with_long_names(words: Sequence[str]) -> list[str]:
-    """`zoo train inr` and `zoo train sdf` are commands of their own beside `zoo train FOLDER`."""
+    """`zoo train inr`, `zoo train sdf` and `bench molecules` are commands of their own beside `zoo train FOLDER` and
+    `bench FOLDER`.
+    """
+    if list(words[:2]) == ["bench", "molecules"]:
+        return ["bench molecules", *words[2:]]
     own = [list(words[:3]) == ["zoo", "train", kind] for kind in ("inr", "sdf")]
     return ["zoo", f"train {words[2]}", *words[3:]] if any(own) else list(words)
 
@@ -124,68 +128,6 @@ def _trace(arguments: argparse.Namespace) -> None:
     print(text)
 
 
-def _zoo_train(arguments: argparse.Namespace) -> None:
-    from weightspace.zoo import Zoo, ZooConfig, train_zoo
-
-    given = ("data", "networks", "seed", "families", "activations", "optimisers", "steps", "members")
-    config = ZooConfig.from_mapping(
-        {key: getattr(arguments, key) for key in given if getattr(arguments, key) is not None}
-    )
-    train_zoo(
-        config,
-        arguments.dest,
-        data_root=arguments.data_root,
-        progress=not arguments.no_progress,
-        workers=arguments.workers,
-    )
-    print(Zoo(arguments.dest).describe())
-
-
-def _zoo_train_inr(arguments: argparse.Namespace) -> None:
-    from weightspace.zoo import InrConfig, Zoo, fit_inrs
-
-    given = ("data", "networks", "seed", "inits", "schedule", "steps")
-    config = InrConfig(**{key: getattr(arguments, key) for key in given if getattr(arguments, key) is not None})
-    fit_inrs(
-        config,
-        arguments.dest,
-        data_root=arguments.data_root,
-        progress=not arguments.no_progress,
-        workers=arguments.workers,
-    )
-    print(Zoo(arguments.dest).describe())
-
-
-def _zoo_train_sdf(arguments: argparse.Namespace) -> None:
-    from weightspace.zoo import SdfConfig, Zoo, fit_sdfs
-
-    given = {key: getattr(arguments, key) for key in ("networks", "seed", "widths", "steps")}
-    given = {key: tuple(value) if key == "widths" else value for key, value in given.items() if value is not None}
-    fit_sdfs(SdfConfig(**given), arguments.dest, progress=not arguments.no_progress, workers=arguments.workers)
-    print(Zoo(arguments.dest).describe())
-
-
-def _zoo_import(arguments: argparse.Namespace) -> None:
-    from weightspace.factory import example_inputs
-    from weightspace.zoo import Zoo, import_checkpoints
-
-    import_checkpoints(
-        arguments.source,
-        arguments.dest,
-        module=arguments.module,
-        attributes=arguments.attributes,
-        inputs=example_inputs(arguments.input) if arguments.input else None,
-        progress=not arguments.no_progress,
-    )
-    print(Zoo(arguments.dest).describe())
-
-
-def _zoo_info(arguments: argparse.Namespace) -> None:
-    from weightspace.zoo import Zoo
-
-    print(Zoo(arguments.zoo).describe())
-
-
 def _predict(arguments: argparse.Namespace) -> None:
     from weightspace.tasks import predict_network
 
@@ -215,30 +157,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
     _add_trace(commands)
-    _add_zoo(commands)
+    add_zoo(commands)
     _add_lightning(commands, "fit", "train a metanet on a zoo")
     _add_lightning(commands, "validate", "score a trained metanet on the validation networks")
     _add_lightning(commands, "test", "score a trained metanet on the test networks, with intervals")
     _add_predict(commands)
     _add_bench(commands)
+    add_bench_molecules(commands)
     _add_report(commands)
     return parser
 
 
-class _Commands(Protocol):
-    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser: ...
-
-
-def _command(commands: _Commands, name: str, text: str, run: Runner | None) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False, formatter_class=_Format
-    )
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _add_demo(commands: _Commands) -> None:
-    parser = _command(commands, "demo", "from a trained zoo to a metanet's report, in a few minutes", _demo)
+def _add_demo(commands: Commands) -> None:
+    parser = add_command(commands, "demo", "from a trained zoo to a metanet's report, in a few minutes", _demo)
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder; run again, it goes on from there")
     parser.add_argument("--networks", type=int, default=1000, help="size of the zoo")
     parser.add_argument("--seed", type=int, default=0, help="of everything random")
@@ -247,8 +178,8 @@ def _add_demo(commands: _Commands) -> None:
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
 
 
-def _add_trace(commands: _Commands) -> None:
-    parser = _command(
+def _add_trace(commands: Commands) -> None:
+    parser = add_command(
         commands, "trace", "show a network's weight space: parameters, neuron groups, what is frozen", _trace
     )
     parser.add_argument(
@@ -271,67 +202,8 @@ def _add_trace(commands: _Commands) -> None:
     parser.epilog = TRACE_PAGE
 
 
-def _add_zoo(commands: _Commands) -> None:
-    parser = commands.add_parser("zoo", help="train, import or describe a zoo of networks", allow_abbrev=False)
-    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    train = _command(actions, "train", "train a zoo of networks on images; run again, it goes on", _zoo_train)
-    train.add_argument("dest", type=Path, help="folder of the zoo")
-    train.add_argument("--networks", type=int, default=600)
-    train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--data", default="digits", help="digits, mnist or mnist14 (8,000 of them at 14x14)")
-    train.add_argument("--families", nargs="+", metavar="FAMILY", help="taken in turn (default: cnn resnet cnn mlp)")
-    train.add_argument("--activations", nargs="+", metavar="NAME", help="to draw from (default: relu gelu tanh)")
-    train.add_argument("--optimisers", nargs="+", metavar="NAME", help="to draw from (default: sgd adam adamw rmsprop)")
-    train.add_argument("--steps", nargs="+", type=int, help="numbers of training steps to draw from")
-    train.add_argument("--members", type=int, help="networks trained together, of one architecture (default: 32)")
-    train.add_argument("--workers", type=int, help="sub-populations trained at the same time (default: one per core)")
-    train.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
-    train.add_argument("--no-progress", action="store_true", help="no progress bars")
-    _add_zoo_train_inr(actions)
-    _add_zoo_train_sdf(actions)
-    load = _command(actions, "import", "make a zoo of a folder of checkpoints (.pt .pth .th .safetensors)", _zoo_import)
-    load.add_argument("source", type=Path, help="folder of checkpoints")
-    load.add_argument("dest", type=Path, help="folder of the zoo")
-    load.add_argument("--module", required=True, help="package.module:factory of their architecture")
-    load.add_argument("--input", action="append", metavar="SHAPE", help="e.g. 1,3,32,32; guessed where it can be")
-    load.add_argument(
-        "--attributes", type=Path, metavar="FILE", help="CSV with a column `file` and what is known of each network"
-    )
-    load.add_argument("--no-progress", action="store_true", help="no progress bars")
-    info = _command(actions, "info", "describe a zoo: architectures, sizes, attributes", _zoo_info)
-    info.add_argument("zoo", type=Path)
-
-
-def _add_zoo_train_inr(actions: _Commands) -> None:
-    inr = _command(
-        actions, "train inr", "fit a small SIREN to each image of a data set; run again, it goes on", _zoo_train_inr
-    )
-    inr.add_argument("dest", type=Path, help="folder of the zoo")
-    inr.add_argument("--networks", type=int, help="how many; at most --inits per image (default: 1024)")
-    inr.add_argument("--seed", type=int, help="of the images' order and of all initial weights (default: 0)")
-    inr.add_argument("--data", help="digits, mnist or mnist14 (default: digits)")
-    inr.add_argument("--inits", type=int, help="networks per image, each with its own initial weights (default: 1)")
-    inr.add_argument("--schedule", help="fast, or plain for Adam with one learning rate (default: fast)")
-    inr.add_argument("--steps", type=int, help="of Adam on all pixels (default: 300, plain 1000)")
-    inr.add_argument("--workers", type=int, help="shards fitted at the same time (default: one per core)")
-    inr.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
-    inr.add_argument("--no-progress", action="store_true", help="no progress bars")
-
-
-def _add_zoo_train_sdf(actions: _Commands) -> None:
-    words = "fit a small ReLU network to the signed distance of each of many random solids; run again, it goes on"
-    sdf = _command(actions, "train sdf", words, _zoo_train_sdf)
-    sdf.add_argument("dest", type=Path, help="folder of the zoo")
-    sdf.add_argument("--networks", type=int, help="how many (default: 1024)")
-    sdf.add_argument("--seed", type=int, help="of solids, points and initial weights (default: 0)")
-    sdf.add_argument("--widths", nargs="+", type=int, help="of the hidden layers (default: 32 32)")
-    sdf.add_argument("--steps", type=int, help="of Adam, with 256 points each (default: 800)")
-    sdf.add_argument("--workers", type=int, help="shards fitted at the same time (default: one per core)")
-    sdf.add_argument("--no-progress", action="store_true", help="no progress bars")
-
-
-def _add_lightning(commands: _Commands, name: str, text: str) -> None:
-    parser = _command(commands, name, text, None)
+def _add_lightning(commands: Commands, name: str, text: str) -> None:
+    parser = add_command(commands, name, text, None)
     parser.epilog = LIGHTNING_PAGE
     parser.add_argument("--config", metavar="FILE", help="YAML configuration")
     parser.add_argument("--ckpt_path", metavar="FILE", help="checkpoint to go on from, or to score")
@@ -341,8 +213,8 @@ def _add_lightning(commands: _Commands, name: str, text: str) -> None:
     parser.add_argument("--help-all", action="store_true", help="every key")
 
 
-def _add_predict(commands: _Commands) -> None:
-    parser = _command(commands, "predict", "predict the accuracy of one network of yours", _predict)
+def _add_predict(commands: Commands) -> None:
+    parser = add_command(commands, "predict", "predict the accuracy of one network of yours", _predict)
     parser.add_argument("checkpoint", type=Path, help="its checkpoint: .pt, .pth, .th or .safetensors")
     parser.add_argument("--module", required=True, help="package.module:factory of its architecture")
     parser.add_argument(
@@ -354,16 +226,12 @@ def _add_predict(commands: _Commands) -> None:
     parser.epilog = "With --config instead, predictions for the test networks of a zoo: see `weightspace fit --help`."
 
 
-def _add_bench(commands: _Commands) -> None:
-    parser = _command(commands, "bench", "run the speed comparisons of experiments/benchmarks", _bench)
+def _add_bench(commands: Commands) -> None:
+    parser = add_command(commands, "bench", "run the speed comparisons of experiments/benchmarks", _bench)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("experiments/benchmarks"))
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, in seconds")
 
 
-def _add_report(commands: _Commands) -> None:
-    parser = _command(commands, "report", "rebuild report.html of a finished demo or test", _report)
+def _add_report(commands: Commands) -> None:
+    parser = add_command(commands, "report", "rebuild report.html of a finished demo or test", _report)
     parser.add_argument("folder", type=Path, help="holds results.json")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,123 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from weightspace.errors import CheckpointError, ConfigurationError
+from weightspace.geometric import SchNet
+from weightspace.tasks.molecular import BenchmarkModel, Budget, MolecularTraining, run_model
+from weightspace.tasks.molecular import _run as run
+from weightspace.tasks.molecular._batches import training_order
+
+SMALL = BenchmarkModel(
+    "small",
+    "weightspace.geometric:SchNet",
+    {"channels": 16, "layers": 1, "num_rbf": 12, "cutoff": 4.0},
+    MolecularTraining(learning_rate=1e-2, batch_size=10, check_every=120, ema_decay=0.8),
+)
+BUDGET = Budget(samples=600)
+
+
+class Killed(Exception):
+    pass
+
+
+def numbers(result):
+    kept = {key: result[key] for key in ("tests", "validation", "equivariance_error", "parameters")}
+    kept["curve"] = [{k: v for k, v in row.items() if k != "seconds"} for row in result["curve"]]
+    kept["validation"] = {k: v for k, v in result["validation"].items() if k != "seconds"}
+    return kept
+
+
+@pytest.fixture(scope="module")
+def finished(splits, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    return folder, run_model(SMALL, splits, folder, budget=BUDGET)
+
+
+def test_a_run_learns_and_says_what_it_did(finished, splits):
+    folder, result = finished
+    spread = float(splits.tests["test"].forces.abs().mean())
+    assert result["tests"]["test"]["forces_mae"] < 0.5 * spread
+    assert result["spent"]["samples"] == 600 and result["spent"]["ended"] == "budget"
+    assert [row["samples"] for row in result["curve"]] == [120, 240, 360, 480, 600]
+    assert result["equivariance_error"]["forces"] < 1e-4
+    assert set(result["milliseconds"]) == {"energy", "forces", "training_step"}
+    assert result["peak_memory_mb"] >= result["memory_before_mb"] > 0
+    assert json.loads((folder / "result.json").read_text())["tests"] == result["tests"]
+
+
+def test_scores_are_those_of_the_predictions_that_are_kept(finished):
+    folder, result = finished
+    with np.load(folder / "predictions.npz") as arrays:
+        for name in ("energy", "forces"):
+            error = arrays[f"test/{name}/predicted"] - arrays[f"test/{name}/wanted"]
+            assert result["tests"]["test"][f"{name}_mae"] == pytest.approx(np.abs(error).mean(), rel=1e-4)
+            assert result["tests"]["test"][f"{name}_rmse"] == pytest.approx(math.sqrt((error**2).mean()), rel=1e-4)
+
+
+def test_the_saved_model_is_the_one_that_was_tested(finished, splits):
+    folder, result = finished
+    model = SchNet.from_pretrained(folder / "model")
+    test = splits.tests["test"]
+    energy = model(test.z, test.pos.float(), test.batch)["interaction_energy"].detach().double()
+    wanted = test.energy - model.reference_energy(test.z, test.batch)
+    assert float((energy - wanted).abs().mean()) == pytest.approx(result["tests"]["test"]["energy_mae"], rel=1e-4)
+
+
+@pytest.mark.parametrize("batches", [40])
+def test_a_run_that_is_killed_ends_as_one_that_was_not(batches, finished, splits, tmp_path, monkeypatch):
+    step, calls = run.MolecularTask.training_step, []
+
+    def dies(self, batch, batch_idx):
+        calls.append(batch_idx)
+        if len(calls) == batches:
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.MolecularTask, "training_step", dies)
+        with pytest.raises(Killed):
+            run_model(SMALL, splits, tmp_path, budget=BUDGET)
+    assert not (tmp_path / "result.json").exists()
+    assert (tmp_path / "checkpoints" / "last.ckpt").exists()
+    assert numbers(run_model(SMALL, splits, tmp_path, budget=BUDGET)) == numbers(finished[1])
+
+
+def test_seeds_differ_and_a_finished_run_is_left_alone(finished, splits, tmp_path):
+    other = run_model(SMALL, splits, tmp_path, budget=BUDGET, seed=1)
+    assert other["tests"] != finished[1]["tests"]
+    before = (finished[0] / "result.json").stat().st_mtime_ns
+    assert run_model(SMALL, splits, finished[0], budget=BUDGET)["tests"] == finished[1]["tests"]
+    assert (finished[0] / "result.json").stat().st_mtime_ns == before
+
+
+def test_another_configuration_does_not_go_on_in_the_same_folder(finished, splits):
+    with pytest.raises(ConfigurationError, match="another budget .*give another --out"):
+        run_model(SMALL, splits, finished[0], budget=Budget(samples=700))
+
+
+def test_a_damaged_checkpoint_is_named(splits, tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="last.ckpt: cannot be read"):
+        run_model(SMALL, splits, tmp_path, budget=BUDGET)
+
+
+def test_training_ends_where_validation_stands_still(splits, tmp_path):
+    still = BenchmarkModel(
+        "still",
+        SMALL.factory,
+        SMALL.arguments,
+        MolecularTraining(learning_rate=1e-12, ema_decay=None, batch_size=5, check_every=20, patience=2),
+    )
+    result = run_model(still, splits, tmp_path, budget=Budget(samples=100_000))
+    assert result["spent"]["ended"] == "no improvement" and result["spent"]["samples"] < 2000
+
+
+def test_an_order_shows_every_molecule_equally_often():
+    seen = torch.cat([training_order(7, 5, epoch, seed=3) for epoch in range(7)])
+    assert torch.equal(seen.bincount(), torch.full((7,), 5))
+    assert not torch.equal(seen[:7], torch.cat([training_order(7, 5, epoch, seed=4) for epoch in range(2)])[:7])

@@ -1,0 +1,65 @@
+"""The commands about molecules."""
+
+import argparse
+from pathlib import Path
+
+from weightspace.cli._commands import Commands, add_command
+
+MOLECULES_PAGE = """\
+examples:
+  weightspace bench molecules --data sample:ethanol --models tensornet,schnet --budget 20s
+  weightspace bench molecules --data rmd17:aspirin --models all --budget 10min --seeds 3 --md
+  weightspace bench molecules --data mine.extxyz --models tensornet,mypackage.models:MyModel --budget 5min
+
+Run again, it goes on. Tables (Markdown, CSV, JSON) and figures are written into the folder of the runs."""
+
+
+def _bench_molecules(arguments: argparse.Namespace) -> None:
+    from weightspace.reports.molecular import build_benchmark_page
+    from weightspace.tasks.molecular import BenchmarkPlan, Budget, RunOptions, run_benchmark
+
+    sizes = {name: getattr(arguments, name) for name in ("train", "validation", "test")}
+    plan = BenchmarkPlan(
+        data=arguments.data,
+        models=arguments.models.split(","),
+        budget=Budget.of(arguments.budget, arguments.clock),
+        out=arguments.out,
+        seeds=range(arguments.seeds),
+        sizes={name: size for name, size in sizes.items() if size is not None},
+        data_root=arguments.data_root,
+        md=arguments.md,
+    )
+    options = RunOptions(
+        accelerator=arguments.accelerator,
+        precision=arguments.precision,
+        compile=arguments.compile,
+        threads=arguments.threads,
+        progress=not arguments.no_progress,
+    )
+    run_benchmark(plan, options=options, jobs=arguments.jobs, download=arguments.download, tell=print)
+    print(build_benchmark_page(arguments.out))
+
+
+def add_bench_molecules(commands: Commands) -> None:
+    """Compare models on molecules."""
+    text = "train equivariant models on molecules at an equal budget, and compare them; run again, it goes on"
+    parser = add_command(commands, "bench molecules", text, _bench_molecules)
+    parser.add_argument("--data", required=True, help="rmd17:ethanol, acac, 3bpa, qm7, qm9:U0, nbody, or a file")
+    parser.add_argument("--models", default="all", help="names, package.module:Class or JSON files, with commas")
+    parser.add_argument("--budget", default="5min", help="of each run, e.g. 90s, 10min, 2h or 20000samples")
+    parser.add_argument("--clock", default="wall", help="wall, or process for CPU seconds (default: wall)")
+    parser.add_argument("--seeds", type=int, default=1, help="how many, from 0 (default: 1)")
+    parser.add_argument("--out", type=Path, default=Path("runs/molecules"), help="folder of runs, tables and figures")
+    parser.add_argument("--train", type=int, help="training molecules (default: the data set's)")
+    parser.add_argument("--validation", type=int, help="validation molecules")
+    parser.add_argument("--test", type=int, help="test molecules")
+    parser.add_argument("--md", action="store_true", help="run molecular dynamics with every model, too")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at the same time (default: 1)")
+    parser.add_argument("--threads", type=int, default=1, help="of each run on the CPU (default: 1)")
+    parser.add_argument("--accelerator", default="auto", help="cpu, gpu or auto")
+    parser.add_argument("--precision", default="32-true", help="32-true, 64-true, bf16-mixed or 16-mixed")
+    parser.add_argument("--compile", action="store_true", help="compile energies and forces; counts against the budget")
+    parser.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
+    parser.add_argument("--download", action="store_true", help="fetch missing data from their official place")
+    parser.add_argument("--no-progress", action="store_true", help="no progress bars")
+    parser.epilog = MOLECULES_PAGE

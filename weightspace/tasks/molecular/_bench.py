@@ -1,0 +1,201 @@
+"""Many runs: every model, every seed, each in a process of its own."""
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from tqdm import tqdm
+
+from weightspace.errors import ConfigurationError
+from weightspace.molecules import MolecularSplits, load_molecules
+from weightspace.tasks._folder import write_json
+from weightspace.tasks.molecular._budget import Budget
+from weightspace.tasks.molecular._entry import BenchmarkModel
+from weightspace.tasks.molecular._presets import models_named
+from weightspace.tasks.molecular._run import RESULT, RunOptions
+
+JOB, FAILURE, LOG = "job.json", "failure.json", "log.txt"
+
+
+@dataclass(frozen=True)
+class BenchmarkPlan:
+    """What is compared on what.
+
+    Args:
+        data: as `load_molecules` takes it.
+        models: names of presets, `package.module:name` of one's own models or `BenchmarkModel`s, or JSON files of them.
+        budget: of each run.
+        out: folder of all runs.
+        seeds: of weights and order; the split is the same for all.
+        sizes: "train", "validation" and "test" molecules, where not the data set's own numbers.
+        data_root: folder of full data sets; None for `WEIGHTSPACE_DATA`.
+        md: whether each model runs molecular dynamics afterwards.
+    """
+
+    data: str
+    models: Sequence[str]
+    budget: Budget
+    out: Path
+    seeds: Sequence[int] = (0,)
+    sizes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    data_root: Path | None = None
+    md: bool = False
+
+    def splits(self, *, download: bool = False, progress: bool = False) -> MolecularSplits:
+        """The data, checked."""
+        return load_molecules(
+            self.data, data_root=self.data_root, download=download, progress=progress, **dict(self.sizes)
+        )
+
+    def folder(self, model: str, seed: int) -> Path:
+        """Of one run."""
+        return self.out / slug(self.data) / slug(model) / f"seed{seed}"
+
+
+def slug(name: str) -> str:
+    """A name as a folder's: a path's stem, colons and other signs as dashes.
+
+    Example:
+        >>> slug("rmd17:ethanol"), slug("runs/mine.extxyz")
+        ('rmd17-ethanol', 'mine')
+    """
+    stem = Path(name).stem if Path(name).suffix in {".npz", ".xyz", ".extxyz", ".db"} else name
+    return re.sub(r"[^A-Za-z0-9_.=+]+", "-", stem).strip("-")
+
+
+def run_benchmark(
+    plan: BenchmarkPlan,
+    *,
+    options: RunOptions = RunOptions(),  # noqa: B008  frozen
+    jobs: int = 1,
+    download: bool = False,
+    tell: Callable[[str], None] = lambda text: None,
+) -> list[Path]:
+    """Run what is not finished yet; a run that fails is reported, and the others go on.
+
+    Args:
+        plan: models, data, budget, seeds.
+        options: device, precision, threads of each run.
+        jobs: runs at the same time; budgets on the process clock are fair to them, those in wall time only where each
+            has its own cores.
+        download: whether missing data are fetched.
+        tell: takes a line about every run.
+
+    Returns:
+        Folders of the finished runs.
+
+    Raises:
+        WeightspaceError: data or models that are not there or not right, before anything runs.
+    """
+    splits = plan.splits(download=download, progress=options.progress)
+    entries = models_named(plan.models, splits)
+    todo = [(entry, seed) for seed in plan.seeds for entry in entries]
+    open_ones = [(e, s) for e, s in todo if not _is_done(plan, e, s)]
+    tell(
+        f"{plan.data}: {len(splits.train)} training, {len(splits.validation)} validation molecules; "
+        f"{len(open_ones)} of {len(todo)} runs to do, {plan.budget} each"
+    )
+    with ThreadPoolExecutor(jobs) as pool, _Children() as children:
+        waiting = {
+            pool.submit(_run_alone, plan, entry, seed, options, children, jobs == 1): (entry, seed)
+            for entry, seed in open_ones
+        }
+        shown = tqdm(as_completed(waiting), total=len(waiting), disable=not options.progress, unit=" runs")
+        for done in shown:
+            entry, seed = waiting[done]
+            tell(f"{entry.name}, seed {seed}: {done.result()}")
+    return [plan.folder(e.name, s) for e, s in todo if (plan.folder(e.name, s) / RESULT).is_file()]
+
+
+def _is_done(plan: BenchmarkPlan, entry: BenchmarkModel, seed: int) -> bool:
+    path = plan.folder(entry.name, seed) / RESULT
+    return path.is_file() and (not plan.md or "md" in json.loads(path.read_text()))
+
+
+class _Children:
+    """Processes that end when the parent is interrupted."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen[str]] = []
+        self.stopped = threading.Event()
+
+    def __enter__(self) -> "_Children":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            self.stopped.set()
+            for process in self.processes:
+                process.terminate()
+
+
+def _run_alone(
+    plan: BenchmarkPlan, entry: BenchmarkModel, seed: int, options: RunOptions, children: _Children, alone: bool
+) -> str:
+    """One run in its own process; what there is to say of it."""
+    if children.stopped.is_set():
+        return "not started"
+    folder = plan.folder(entry.name, seed)
+    written = {
+        "budget": asdict(plan.budget),
+        "out": str(plan.out),
+        "sizes": dict(plan.sizes),
+        "seeds": list(plan.seeds),
+        "data_root": None if plan.data_root is None else str(plan.data_root),
+    }
+    job = {
+        "plan": {**vars(plan), **written},
+        "entry": entry.to_json(),
+        "seed": seed,
+        "options": {**asdict(options), "progress": options.progress and alone},
+    }
+    path = write_json(folder / JOB, job)
+    (folder / FAILURE).unlink(missing_ok=True)
+    with (folder / LOG).open("a") as log:
+        shown = None if options.progress and alone else log
+        command = [sys.executable, "-m", "weightspace.tasks.molecular._worker", str(path)]
+        process = subprocess.Popen(command, stderr=shown, stdout=log, text=True)  # noqa: S603
+        children.processes.append(process)
+        code = process.wait()
+    if code == 0:
+        return _summary(json.loads((folder / RESULT).read_text()))
+    if not (folder / FAILURE).is_file():
+        write_json(folder / FAILURE, {"error": f"the process ended with code {code}; see {folder / LOG}"})
+    return "failed: " + json.loads((folder / FAILURE).read_text())["error"]
+
+
+def _summary(result: Mapping[str, Any]) -> str:
+    label, scores = next(iter(result["tests"].items()))
+    errors = ", ".join(f"{name} {value:.4g}" for name, value in scores.items() if name.endswith("_mae"))
+    return f"{label}: {errors} ({result['spent']['samples']} samples)"
+
+
+def plan_from(job: Mapping[str, Any]) -> BenchmarkPlan:
+    """The plan of a job that was written for a process.
+
+    Raises:
+        ConfigurationError: not a job.
+    """
+    try:
+        plan = dict(job["plan"])
+        root = plan["data_root"]
+        return BenchmarkPlan(
+            **{
+                **plan,
+                "budget": Budget(**plan["budget"]),
+                "out": Path(plan["out"]),
+                "data_root": None if root is None else Path(root),
+            }
+        )
+    except (KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"job: found no plan of runs ({error}); jobs are written by `weightspace bench`"
+        ) from error

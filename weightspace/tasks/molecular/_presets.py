@@ -1,0 +1,100 @@
+"""The models that have a name on the command line, and how each is trained."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from weightspace.errors import ConfigurationError
+from weightspace.factory import object_named
+from weightspace.molecules import MolecularSplits
+from weightspace.tasks.molecular._entry import BenchmarkModel, MolecularTraining
+from weightspace.tasks.molecular._objectives import FUTURE
+
+GEOMETRIC = "weightspace.geometric:"
+SHORT = "sizes and training chosen on validation molecules of ethanol at five minutes of one core"
+
+MOLECULES: tuple[BenchmarkModel, ...] = (
+    BenchmarkModel("schnet", f"{GEOMETRIC}SchNet", {"cutoff": 5.0}, source=SHORT),
+    BenchmarkModel("egnn", f"{GEOMETRIC}EGNN", {"channels": 64, "layers": 4, "cutoff": 5.0}, source=SHORT),
+    BenchmarkModel("tensornet", f"{GEOMETRIC}TensorNet", source=SHORT),
+    BenchmarkModel("ponita", f"{GEOMETRIC}Ponita", {"channels": 64, "layers": 3}, source=SHORT),
+    BenchmarkModel("ponita-explicit", f"{GEOMETRIC}PonitaExplicitBasis", {"channels": 64, "layers": 3}, source=SHORT),
+    BenchmarkModel("nequip", f"{GEOMETRIC}NequIP", {"lmax": 1}, source=SHORT),
+    BenchmarkModel("mace", f"{GEOMETRIC}MACE", {"shape": {"channels": 32, "lmax": 2, "hidden_lmax": 1}}, source=SHORT),
+    BenchmarkModel("mfn", f"{GEOMETRIC}MatrixFunctionNetwork", {"channels": 16, "lmax": 1}, source=SHORT),
+    BenchmarkModel(
+        "escn",
+        f"{GEOMETRIC}ESCN",
+        {
+            "shape": {
+                "channels": 32,
+                "layers": 3,
+                "lmax": 2,
+                "mmax": 1,
+                "hidden_channels": 32,
+                "edge_channels": 32,
+                "num_rbf": 32,
+                "activation": "gate",
+            },
+            "cutoff": 5.0,
+        },
+        source=SHORT,
+    ),
+)
+DYNAMICS: tuple[BenchmarkModel, ...] = ()
+
+
+def presets_for(splits: MolecularSplits) -> dict[str, BenchmarkModel]:
+    """Presets of models that can learn a data set, by name."""
+    entries = DYNAMICS if FUTURE in splits.train.atom_values else MOLECULES
+    return {entry.name: entry for entry in entries}
+
+
+def models_named(names: Sequence[str], splits: MolecularSplits) -> list[BenchmarkModel]:
+    """Presets by name, "all" of them, one's own models by `package.module:name`, or JSON files of `BenchmarkModel`s.
+
+    Raises:
+        ConfigurationError: a name that nothing answers to, or twice the same.
+    """
+    presets = presets_for(splits)
+    found: list[BenchmarkModel] = []
+    for name in names:
+        if name == "all":
+            found += presets.values()
+        elif name in presets:
+            found.append(presets[name])
+        elif name.endswith(".json"):
+            found += _from_file(Path(name))
+        elif ":" in name:
+            found.append(_from_path(name))
+        else:
+            near = difflib.get_close_matches(name, presets, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigurationError(
+                f"models: found {name!r}, wanted one of {', '.join(presets)}, a path package.module:name, or a JSON "
+                f"file{hint}"
+            )
+    double = [entry.name for k, entry in enumerate(found) if entry.name in {other.name for other in found[:k]}]
+    if double or not found:
+        raise ConfigurationError(f"models: found {'none' if not found else f'{double[0]!r} twice'}, wanted each once")
+    return found
+
+
+def _from_path(path: str) -> BenchmarkModel:
+    found = object_named(path)
+    if isinstance(found, BenchmarkModel):
+        return found
+    return BenchmarkModel(path.rpartition(":")[2], path, training=MolecularTraining(), source=path)
+
+
+def _from_file(path: Path) -> list[BenchmarkModel]:
+    if not path.is_file():
+        raise ConfigurationError(f"models: {path}: no such file; wanted JSON of one or several models")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return [BenchmarkModel.from_json(item) for item in (content if isinstance(content, list) else [content])]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigurationError(
+            f"models: {path}: {error}; wanted name, factory, arguments and training of a BenchmarkModel"
+        ) from error

@@ -1,0 +1,283 @@
+"""One run of the benchmark: a model, a data set, a seed, a budget, a folder."""
+
+import json
+import platform
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
+from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from weightspace import __version__
+from weightspace.errors import CheckpointError, ConfigurationError
+from weightspace.molecules import MolecularSplits
+from weightspace.pretrained import save_pretrained
+from weightspace.tasks._folder import quiet_lightning, read_training_checkpoint, write_json
+from weightspace.tasks.molecular._batches import MoleculeData
+from weightspace.tasks.molecular._budget import Budget
+from weightspace.tasks.molecular._budget_bar import BudgetBar
+from weightspace.tasks.molecular._entry import BenchmarkModel
+from weightspace.tasks.molecular._measure import equivariance_error, milliseconds, parameters_of, peak_memory
+from weightspace.tasks.molecular._objectives import AbstractObjective, objective_for
+from weightspace.tasks.molecular._scores import Predictions, predictions_of
+from weightspace.tasks.molecular._stability import stability_of
+from weightspace.tasks.molecular._task import MONITOR, MolecularTask
+
+SETTINGS, RESULT, PREDICTIONS, MODEL = "run.json", "result.json", "predictions.npz", "model"
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How runs are done, beside what is compared.
+
+    Args:
+        accelerator: of Lightning: "cpu", "gpu", "auto".
+        precision: of Lightning: "32-true", "64-true", "bf16-mixed", "16-mixed".
+        compile: whether energies and forces are compiled; compilation counts against a budget of time.
+        threads: of the CPU; None for what torch takes.
+        progress: show a bar.
+    """
+
+    accelerator: str = "cpu"
+    precision: str = "32-true"
+    compile: bool = False
+    threads: int | None = 1
+    progress: bool = False
+
+
+def run_model(
+    entry: BenchmarkModel,
+    splits: MolecularSplits,
+    folder: str | Path,
+    *,
+    budget: Budget,
+    seed: int = 0,
+    options: RunOptions = RunOptions(),  # noqa: B008  frozen
+    md: bool = False,
+) -> dict[str, Any]:
+    """Train one model, going on from its last checkpoint, test it and measure it.
+
+    Writes into the folder: `run.json` (settings), `checkpoints/`, `model/` (`save_pretrained`), `predictions.npz`
+    (predicted and wanted values of every test part) and, last, `result.json`; a folder that holds it is done.
+
+    Args:
+        entry: the model and its training.
+        splits: the data.
+        folder: of this run alone.
+        budget: of the training.
+        seed: of weights and of the order of molecules.
+        options: device, precision, threads.
+        md: whether the model runs molecular dynamics, too; added to a finished run where it is missing.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        ConfigurationError: the folder holds a run with other settings, or the model is not for such data.
+        CheckpointError: the folder's checkpoint is damaged.
+    """
+    folder = Path(folder)
+    settings = _settings(entry, splits, budget, seed, options)
+    _same_settings(folder / SETTINGS, settings)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    if (folder / RESULT).is_file():
+        result = json.loads((folder / RESULT).read_text())
+    else:
+        result = _trained(entry, splits, folder, settings, options)
+    if md and "md" not in result:
+        result["md"] = stability_of(_objective_in(folder, entry, splits, options), splits)
+        write_json(folder / RESULT, result)
+    return result
+
+
+def _trained(
+    entry: BenchmarkModel, splits: MolecularSplits, folder: Path, settings: dict[str, Any], options: RunOptions
+) -> dict[str, Any]:
+    """The result of a run that is not finished."""
+    budget, seed = Budget(**settings["budget"]), settings["seed"]
+    before = peak_memory(torch.device("cpu"))
+    model = entry.build(splits.train.elements, seed=seed)
+    objective = objective_for(model, splits, entry.training, compile=options.compile)
+    splits = objective.prepared(splits)
+    task = MolecularTask(objective, entry.training, budget)
+    ended = fit(task, splits, folder, seed=seed, options=options)
+    device = next(model.parameters()).device
+    peak = peak_memory(device)
+    result = {
+        **settings,
+        "model": entry.to_json(),
+        "parameters": parameters_of(model),
+        "cutoff": getattr(model, "cutoff", None),
+        "spent": {"seconds": round(task.seconds, 2), "samples": task.samples, "ended": ended},
+        "curve": task.curve,
+        "validation": min(task.curve, key=lambda row: row[MONITOR]),
+        "tests": test_scores(objective, splits, folder, device),
+        "equivariance_error": equivariance_error(objective, next(iter(splits.tests.values())), device),
+        "milliseconds": milliseconds(objective, splits, batch_size=entry.training.batch_size, device=device),
+        "peak_memory_mb": round(peak, 1),
+        "memory_before_mb": round(before, 1) if device.type == "cpu" else 0.0,
+        "hardware": hardware(device),
+    }
+    _save_model(model, folder)
+    write_json(folder / RESULT, result)
+    return result
+
+
+def _objective_in(
+    folder: Path, entry: BenchmarkModel, splits: MolecularSplits, options: RunOptions
+) -> AbstractObjective:
+    """The objective of a finished run, with its model's best weights, on the CPU."""
+    objective = objective_for(entry.build(splits.train.elements), splits, entry.training, compile=options.compile)
+    task = MolecularTask(objective, entry.training, Budget(samples=1))
+    task.load_state_dict(read_training_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"])
+    return objective.eval()
+
+
+def fit(task: MolecularTask, splits: MolecularSplits, folder: Path, *, seed: int, options: RunOptions) -> str:
+    """Train until the budget is spent or validation stops improving; the task holds the best weights afterwards.
+
+    Returns:
+        "budget", or "no improvement" where the patience ran out.
+    """
+    rule = task.training_rule
+    per_epoch = rule.check_every or min(max(len(splits.train), 200), 1000)
+    data = MoleculeData(splits, batch_size=rule.batch_size, per_epoch=per_epoch, seed=seed)
+    best, last = (_checkpoint(folder, *each) for each in (("best", MONITOR), ("last", None)))
+    callbacks: list[Callback] = [EarlyStopping(MONITOR, patience=rule.patience, check_finite=True)]
+    if rule.ema_decay is not None:
+        average = get_ema_multi_avg_fn(rule.ema_decay)
+        callbacks.append(WeightAveraging(use_buffers=False, multi_avg_fn=average))
+    callbacks += [best, last, *[BudgetBar()] * options.progress]
+    found = folder / "checkpoints" / "last.ckpt"
+    path = found if found.is_file() else None
+    if path is not None:
+        task.on_load_checkpoint(read_training_checkpoint(path))
+    if task.share < 1:
+        _fit_on(task, data, callbacks, path, folder, options)
+    best_path = folder / "checkpoints" / "best.ckpt"
+    if not best_path.is_file():
+        raise CheckpointError(f"{folder}: the training ended before the first check; remove the folder and start again")
+    task.load_state_dict(read_training_checkpoint(best_path)["state_dict"])
+    return "budget" if task.share >= 1 else "no improvement"
+
+
+def _fit_on(
+    task: MolecularTask,
+    data: MoleculeData,
+    callbacks: list[Callback],
+    path: Path | None,
+    folder: Path,
+    options: RunOptions,
+) -> None:
+    with quiet_lightning(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"The '.*dataloader' does not have many workers")
+        trainer = Trainer(
+            default_root_dir=folder,
+            accelerator=options.accelerator,
+            devices=1,
+            precision=options.precision,  # type: ignore[arg-type]
+            max_epochs=-1,
+            gradient_clip_val=task.training_rule.clip,
+            num_sanity_val_steps=0,
+            logger=False,
+            callbacks=callbacks,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            inference_mode=False,  # forces are derivatives
+        )
+        try:
+            trainer.fit(task, datamodule=data, ckpt_path=path, weights_only=True)
+        except SystemExit:  # Lightning ends the process after Ctrl-C
+            raise KeyboardInterrupt from None
+        if trainer.interrupted:
+            raise KeyboardInterrupt
+
+
+def _checkpoint(folder: Path, name: str, monitor: str | None) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=folder / "checkpoints",
+        filename=name,
+        monitor=monitor,
+        mode="min",
+        save_on_train_epoch_end=True,  # after the task has added the check to its curve
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
+
+
+def test_scores(
+    objective: AbstractObjective, splits: MolecularSplits, folder: Path, device: torch.device
+) -> dict[str, dict[str, float]]:
+    """Errors of every test part; predictions go to `predictions.npz`."""
+    found: dict[str, dict[str, float]] = {}
+    arrays: dict[str, np.ndarray] = {}
+    objective.to(device)
+    for label, molecules in splits.tests.items():
+        predictions = predictions_of(objective, molecules, device)
+        found[label] = {"molecules": len(molecules), **predictions.scores()}
+        arrays |= _arrays(label, predictions)
+    np.savez_compressed(folder / PREDICTIONS, allow_pickle=False, **arrays)
+    return found
+
+
+def _arrays(label: str, predictions: Predictions) -> dict[str, np.ndarray]:
+    both = (("predicted", predictions.predicted), ("wanted", predictions.wanted))
+    return {f"{label}/{name}/{kind}": v.float().numpy() for kind, values in both for name, v in values.items()}
+
+
+def _settings(
+    entry: BenchmarkModel, splits: MolecularSplits, budget: Budget, seed: int, options: RunOptions
+) -> dict[str, Any]:
+    tests = {name: len(part) for name, part in splits.tests.items()}
+    return {
+        "data": splits.name,
+        "model": {**entry.to_json(), "source": ""},  # where the sizes come from changes no number
+        "seed": seed,
+        "budget": asdict(budget),
+        "unit": splits.unit,
+        "notes": list(splits.notes),
+        "sizes": {"train": len(splits.train), "validation": len(splits.validation), "tests": tests},
+        "precision": options.precision,
+        "compile": options.compile,
+        "threads": options.threads,
+    }
+
+
+def _same_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    if not path.is_file():
+        write_json(path, settings)
+        return
+    found, wanted = json.loads(path.read_text()), json.loads(json.dumps(settings))
+    other = [name for name in wanted if found.get(name) != wanted[name]]
+    if other:
+        raise ConfigurationError(
+            f"{path.parent}: holds a run with another {', '.join(other)} (found {found.get(other[0])!r}, wanted "
+            f"{wanted[other[0]]!r}); give another --out, or remove that folder"
+        )
+
+
+def _save_model(model: nn.Module, folder: Path) -> None:
+    if "config" in vars(model):
+        save_pretrained(model, folder / MODEL)
+    else:
+        torch.save(model.state_dict(), folder / "model.pt")
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Device, versions, threads."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "device": name,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "weightspace": __version__,
+        "threads": torch.get_num_threads(),
+    }

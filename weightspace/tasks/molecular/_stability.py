@@ -1,0 +1,31 @@
+"""Molecular dynamics with a trained model, as a column of the benchmark."""
+
+from dataclasses import asdict
+from typing import Any
+
+from weightspace.errors import ConfigurationError
+from weightspace.molecules import MolecularSplits, md_stability
+from weightspace.tasks.molecular._objectives import AbstractObjective, EnergyObjective
+
+STEPS, REPLICAS, TIMESTEP, ROOM_TEMPERATURE = 5000, 8, 0.5, 300.0
+
+
+def stability_of(objective: AbstractObjective, splits: MolecularSplits) -> dict[str, Any]:
+    """`md_stability` from frames of the first test part, at its temperature; `STEPS` of `TIMESTEP` fs.
+
+    Raises:
+        ConfigurationError: the model was not trained on energies of molecules.
+    """
+    if not isinstance(objective, EnergyObjective) or objective.target != "energy":
+        raise ConfigurationError(f"{splits.name}: molecular dynamics asks for a model of energies; leave out --md")
+    label, frames = next(iter(splits.tests.items()))
+    temperature = splits.temperatures.get(label, ROOM_TEMPERATURE)
+    report = md_stability(
+        objective.model,
+        frames,
+        steps=STEPS,
+        replicas=min(REPLICAS, len(frames)),
+        temperature=temperature,
+        timestep=TIMESTEP,
+    )
+    return {"temperature": temperature, "timestep": TIMESTEP, "steps": STEPS, **asdict(report)}

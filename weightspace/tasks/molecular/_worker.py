@@ -1,0 +1,45 @@
+"""One run of the benchmark in a process of its own: `python -m weightspace.tasks.molecular._worker JOB`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from weightspace.errors import WeightspaceError
+from weightspace.tasks._folder import write_json
+from weightspace.tasks.molecular._bench import FAILURE, plan_from
+from weightspace.tasks.molecular._entry import BenchmarkModel
+from weightspace.tasks.molecular._run import RunOptions, run_model
+
+
+def work(path: Path) -> dict[str, Any]:
+    """Do the job of a file, and return its result."""
+    job = json.loads(path.read_text())
+    plan = plan_from(job)
+    entry = BenchmarkModel.from_json(job["entry"])
+    return run_model(
+        entry,
+        plan.splits(),
+        path.parent,
+        budget=plan.budget,
+        seed=job["seed"],
+        options=RunOptions(**job["options"]),
+        md=plan.md,
+    )
+
+
+def main() -> int:
+    """The exit code; a known error goes into `failure.json` beside the job."""
+    path = Path(sys.argv[1])
+    try:
+        work(path)
+    except WeightspaceError as error:
+        write_json(path.parent / FAILURE, {"error": f"{type(error).__name__}: {error}"})
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
