@@ -2,11 +2,12 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 OUT ?= runs/demo
+SMOKE ?= runs/bench-smoke
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install demo test test-all lint bench docs clean
+.PHONY: help install demo test test-all lint bench bench-smoke docs clean
 
 help:
 	@echo "make demo      zoo -> graphs -> metanet -> report.html in $(OUT), a few minutes"
@@ -14,6 +15,7 @@ help:
 	@echo "make test-all  every test, the slow ones too"
 	@echo "make lint      ruff and mypy"
 	@echo "make bench     the speed comparisons of experiments/benchmarks"
+	@echo "make bench-smoke  every molecular model for a moment on the built-in sample, tables in $(SMOKE)"
 	@echo "make docs      the documentation, to docs/_build/html"
 
 install: $(STAMP)
@@ -39,6 +41,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/weightspace bench
+
+bench-smoke: $(STAMP)
+	@$(BIN)/weightspace bench molecules --data sample:ethanol --models all --budget 300samples --jobs 2 \
+		--out $(SMOKE) --no-progress
 
 docs: $(STAMP)
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html

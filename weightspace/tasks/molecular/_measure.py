@@ -4,6 +4,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -121,3 +122,13 @@ class _Moves(nn.Module):
 def parameters_of(model: nn.Module) -> int:
     """Numbers that are trained."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def device_name(device: torch.device) -> str:
+    """Of the accelerator, or the processor's as the operating system gives it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or platform.machine()

@@ -24,7 +24,13 @@ from weightspace.tasks.molecular._batches import MoleculeData
 from weightspace.tasks.molecular._budget import Budget
 from weightspace.tasks.molecular._budget_bar import BudgetBar
 from weightspace.tasks.molecular._entry import BenchmarkModel
-from weightspace.tasks.molecular._measure import equivariance_error, milliseconds, parameters_of, peak_memory
+from weightspace.tasks.molecular._measure import (
+    device_name,
+    equivariance_error,
+    milliseconds,
+    parameters_of,
+    peak_memory,
+)
 from weightspace.tasks.molecular._objectives import AbstractObjective, objective_for
 from weightspace.tasks.molecular._scores import Predictions, predictions_of
 from weightspace.tasks.molecular._stability import stability_of
@@ -273,9 +279,8 @@ def _save_model(model: nn.Module, folder: Path) -> None:
 
 def hardware(device: torch.device) -> dict[str, Any]:
     """Device, versions, threads."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
-        "device": name,
+        "device": device_name(device),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "weightspace": __version__,

@@ -1,0 +1,97 @@
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from weightspace.errors import ConfigurationError
+from weightspace.reports.molecular import build_benchmark_page, read_runs, rows_of
+from weightspace.reports.molecular._rows import factor_of
+from weightspace.reports.molecular._tables import csv_table
+
+
+def result(model: str, seed: int, forces: float, *, md: bool = False) -> dict:
+    scores = {"energy_mae": 0.002, "energy_rmse": 0.003, "forces_mae": forces, "forces_rmse": 1.5 * forces}
+    curve = [{"seconds": s, "samples": 10 * s, "val_loss": 1.0 / s, "forces_mae": 1.0 / s} for s in (1.0, 2.0)]
+    found = {
+        "data": "acac",
+        "model": {"name": model},
+        "seed": seed,
+        "budget": {"seconds": 2.0, "samples": None, "clock": "process"},
+        "unit": "meV",
+        "notes": ["A note."],
+        "sizes": {"train": 4, "validation": 1, "tests": {"300 K": 5, "600 K": 5}},
+        "tests": {"300 K": {"molecules": 5, **scores}, "600 K": {"molecules": 5, **scores, "forces_rmse": 3 * forces}},
+        "parameters": 1234,
+        "spent": {"seconds": 2.0, "samples": 20, "ended": "budget"},
+        "curve": curve,
+        "milliseconds": {"energy": 1.0, "forces": 2.0, "training_step": 5.0},
+        "equivariance_error": {"energy": 1e-6, "energy_relative": 1e-7, "forces": 1e-6},
+        "peak_memory_mb": 600.0,
+        "memory_before_mb": 500.0,
+        "hardware": {"device": "a processor", "torch": "2.13.0"},
+    }
+    dynamics = {"failed": 2, "replicas": 8, "time_to_failure_median": 1.5, "drift": 0.1}
+    return found | ({"md": dynamics | {"jensen_shannon": 0.01, "wright": None}} if md else {})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for model, seed, forces in (("slow", 0, 0.02), ("fast", 0, 0.010), ("fast", 1, 0.014)):
+        path = tmp_path / "acac" / model / f"seed{seed}"
+        path.mkdir(parents=True)
+        (path / "result.json").write_text(json.dumps(result(model, seed, forces, md=model == "fast")))
+        values = np.linspace(-1, 1, 30, dtype=np.float32)
+        parts = {f"300 K/{q}/{k}": values for q in ("energy", "forces") for k in ("wanted", "predicted")}
+        np.savez_compressed(path / "predictions.npz", **parts)
+    broken = tmp_path / "acac" / "broken" / "seed0"
+    broken.mkdir(parents=True)
+    (broken / "failure.json").write_text(json.dumps({"error": "GeometryError: nothing fits"}))
+    return tmp_path
+
+
+def test_rows_are_means_over_seeds_in_the_papers_units(folder):
+    fast, slow = rows_of(read_runs(folder)[0])
+    assert (fast.model, slow.model) == ("fast", "slow")
+    error = fast.error("300 K", "forces")
+    assert error.mean == pytest.approx(12.0) and error.deviation == pytest.approx(4 / 2**0.5) and error.seeds == 2
+    assert slow.error("600 K", "forces", "rmse").mean == pytest.approx(60.0)
+    assert slow.error("300 K", "energy").text() == "2.00"
+    assert fast.memory().mean == 100.0
+
+
+def test_kilocalories():
+    assert factor_of("energy", "kcal/mol") * 0.0433641 == pytest.approx(1.0)
+    assert factor_of("energy", "D") == 1.0
+
+
+def test_the_page_says_everything_and_its_files_are_there(folder):
+    said = build_benchmark_page(folder)
+    text = (folder / "table.md").read_text()
+    for words in (
+        "300 K F MAE, meV/Å",
+        "12.0 ± 2.8",
+        "600 K F RMSE, meV/Å",
+        "2 s of CPU time of one process",
+        "A note.",
+        "4 of 16",
+        "acac/broken/seed0: GeometryError: nothing fits",
+    ):
+        assert words in text, words
+    assert "12.0 ± 2.8" in said
+    names = {path.name for path in (folder / "figures").iterdir()}
+    wanted = {f"acac-{kind}.png" for kind in ("curves", "time", "tests", "parity-energy", "parity-forces")}
+    assert names == wanted
+    assert len(json.loads((folder / "results.json").read_text())) == 3
+
+
+def test_csv_has_a_line_per_run_and_part(folder):
+    lines = list(csv.DictReader(io.StringIO(csv_table(rows_of(read_runs(folder)[0])))))
+    assert len(lines) == 6
+    assert {float(line["forces_mae"]) for line in lines if line["model"] == "fast"} == {0.010, 0.014}
+
+
+def test_an_empty_folder_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match="holds no finished run"):
+        build_benchmark_page(tmp_path)

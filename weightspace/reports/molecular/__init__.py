@@ -1,0 +1,15 @@
+"""Tables and figures of the molecular benchmark."""
+
+from weightspace.reports.molecular._benchmark import build_benchmark_page, write_figures
+from weightspace.reports.molecular._rows import BenchmarkRow, read_runs, rows_of
+from weightspace.reports.molecular._tables import data_section, markdown_table
+
+__all__ = [
+    "BenchmarkRow",
+    "build_benchmark_page",
+    "data_section",
+    "markdown_table",
+    "read_runs",
+    "rows_of",
+    "write_figures",
+]

@@ -1,0 +1,164 @@
+"""Tables of the molecular benchmark: Markdown, CSV."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from weightspace.reports.molecular._published import published_for
+from weightspace.reports.molecular._rows import BenchmarkRow, Value, budget_text, unit_of
+
+Cell = Callable[[BenchmarkRow], Value | str | None]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading with the unit, and what a row shows there."""
+
+    heading: str
+    cell: Cell
+    digits: int | None = None
+
+
+def columns_for(rows: Sequence[BenchmarkRow]) -> list[Column]:
+    """What the runs of a data set have to show: errors of each test part, costs, equivariance, dynamics."""
+    first = rows[0]
+    columns = [Column("model", lambda row: row.model), Column("seeds", lambda row: str(len(row.runs)))]
+    for test in first.tests:
+        where = "" if first.tests == ("test",) else f"{test} "
+        for quantity in first.quantities:
+            columns += _errors(where, test, quantity, first)
+    columns += [
+        Column("parameters", lambda row: f"{row.runs[0]['parameters']:,}"),
+        Column("samples seen", lambda row: f"{row.samples().mean:,.0f}"),
+    ]
+    for name in ("energy", "forces", "positions", "training_step"):
+        if first.milliseconds(name) is not None:
+            columns.append(Column(f"ms {name.replace('_', ' ')}", _timing(name)))
+    columns.append(Column("peak MB", lambda row: row.memory(), 0))
+    columns += _turning(first)
+    return columns + _dynamics(rows)
+
+
+def _errors(where: str, test: str, quantity: str, first: BenchmarkRow) -> list[Column]:
+    if quantity == "positions":
+        return [Column(f"{where}MSE", lambda row: row.error(test, quantity, "mse"), 5)]
+    name = {"energy": "E", "forces": "F"}[quantity]
+    unit = unit_of(quantity, first.unit)
+
+    def of(kind: str) -> Cell:
+        return lambda row: row.error(test, quantity, kind)
+
+    return [Column(f"{where}{name} MAE, {unit}", of("mae")), Column(f"{where}{name} RMSE, {unit}", of("rmse"))]
+
+
+def _timing(name: str) -> Cell:
+    return lambda row: row.milliseconds(name)
+
+
+def _turning(first: BenchmarkRow) -> list[Column]:
+    if first.turning("positions") is not None:
+        return [Column("rotation error, %", lambda row: _percent(row.turning("positions")))]
+    columns = [Column("rotation error E, meV", lambda row: _scaled(row.turning("energy"), 1000.0))]
+    if first.turning("forces") is not None:
+        columns.append(Column("rotation error F, %", lambda row: _percent(row.turning("forces"))))
+    return columns
+
+
+def _dynamics(rows: Sequence[BenchmarkRow]) -> list[Column]:
+    if all(row.dynamics("time_to_failure_median") is None for row in rows):
+        return []
+    return [
+        Column("MD: failed", lambda row: _failed(row)),
+        Column("MD: median time to failure, ps", lambda row: row.dynamics("time_to_failure_median"), 2),
+        Column("MD: drift, meV/atom/ps", lambda row: row.dynamics("drift")),
+        Column("MD: JS divergence", lambda row: row.dynamics("jensen_shannon"), 4),
+        Column("MD: Wright's factor, %", lambda row: row.dynamics("wright")),
+    ]
+
+
+def _failed(row: BenchmarkRow) -> str:
+    runs = [run["md"] for run in row.runs if "md" in run]
+    return f"{sum(md['failed'] for md in runs)} of {sum(md['replicas'] for md in runs)}" if runs else ""
+
+
+def _scaled(value: Value | None, factor: float) -> str | None:
+    return None if value is None else f"{factor * value.mean:.2g}"
+
+
+def _percent(value: Value | None) -> str | None:
+    return _scaled(value, 100.0)
+
+
+def cell_text(column: Column, row: BenchmarkRow) -> str:
+    """What a table shows."""
+    found = column.cell(row)
+    if found is None:
+        return ""
+    return found if isinstance(found, str) else found.text(column.digits)
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; all but the first column to the right.
+
+    Example:
+        >>> print(markdown_table(["a", "b"], [["x", "1"]]))
+        | a | b |
+        |:--|--:|
+        | x | 1 |
+    """
+    marks = [":--", *["--:"] * (len(headings) - 1)]
+    lines = [_line(headings, " "), _line(marks, ""), *(_line(row, " ") for row in rows)]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str], space: str) -> str:
+    return "|" + "|".join(f"{space}{cell}{space}" for cell in cells) + "|"
+
+
+def data_section(data: str, rows: Sequence[BenchmarkRow], notes: Mapping[str, str]) -> str:
+    """Heading, sizes and budget, the table, published numbers and notes of one data set.
+
+    Args:
+        data: the data set.
+        rows: of its models.
+        notes: a remark by model, shown below the table.
+    """
+    run, columns = rows[0].runs[0], columns_for(rows)
+    sizes = run["sizes"]
+    tests = ", ".join(f"{number} {label}" for label, number in sizes["tests"].items())
+    hardware = sorted({f"{r['hardware']['device']}, torch {r['hardware']['torch']}" for row in rows for r in row.runs})
+    head = (
+        f"{sizes['train']} training and {sizes['validation']} validation molecules, tested on {tests}; "
+        f"{budget_text(run)} for each run on {' and '.join(hardware)}."
+    )
+    table = markdown_table([c.heading for c in columns], [[cell_text(c, row) for c in columns] for row in rows])
+    parts = [f"## {data}", " ".join([head, *run["notes"]]), table]
+    published = published_for(data)
+    if published:
+        lines = [[p.model, p.test, p.text, p.source] for p in published]
+        words = "Published, trained to the end by their authors:"
+        parts.append(f"{words}\n\n" + markdown_table(["model", "test", "E / F", "source"], lines))
+    said = [f"- {model}: {text}" for model, text in notes.items() if model in {row.model for row in rows}]
+    return "\n\n".join([*parts, *["\n".join(said)] * bool(said)])
+
+
+def csv_table(rows: Sequence[BenchmarkRow]) -> str:
+    """One line per run and test part, numbers in eV, Å, ms and MB, for other programs."""
+    out = io.StringIO()
+    names: list[str] = []
+    lines = []
+    for row in rows:
+        for run in row.runs:
+            for test, scores in run["tests"].items():
+                line = {"data": row.data, "model": row.model, "seed": run["seed"], "test": test, **scores}
+                line |= {"parameters": run["parameters"], "samples": run["spent"]["samples"]}
+                line |= {f"ms_{name}": number for name, number in run.get("milliseconds", {}).items()}
+                line |= {"peak_memory_mb": run.get("peak_memory_mb")}
+                line |= {f"rotation_{name}": number for name, number in run.get("equivariance_error", {}).items()}
+                lines.append(line)
+                names += [name for name in line if name not in names]
+    writer = csv.DictWriter(out, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue()
