@@ -143,7 +143,7 @@ def test_an_element_that_the_model_does_not_know():
 def test_overlapping_atoms():
     atoms = water()
     atoms.positions[1] = atoms.positions[2] + (0, 0, 0.2)
-    with pytest.raises(MoleculeError, match="atoms 1 and 2 are 0.2 Å apart, wanted at least 0.4 Å"):
+    with pytest.raises(MoleculeError, match="atoms 1 and 2 are 0.2 Å apart, wanted at least 0.3 Å"):
         atoms.get_forces()
     atoms.positions[1] = atoms.positions[2]
     with pytest.raises(MoleculeError, match="atoms 1 and 2 are 0 Å apart"):

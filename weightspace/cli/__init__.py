@@ -10,7 +10,7 @@ from pathlib import Path
 
 from weightspace import __version__
 from weightspace.cli._commands import Commands, add_command
-from weightspace.cli._molecule_commands import add_bench_molecules
+from weightspace.cli._molecule_commands import add_bench_molecules, add_predict_molecule
 from weightspace.cli._zoo_commands import add_zoo
 from weightspace.errors import WeightspaceError
 
@@ -27,6 +27,7 @@ COMMANDS = (
     *LIGHTNING_COMMANDS,
     "bench",
     "bench molecules",
+    "predict-molecule",
     "report",
 )
 
@@ -164,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_bench(commands)
     add_bench_molecules(commands)
+    add_predict_molecule(commands)
     _add_report(commands)
     return parser
 

@@ -63,3 +63,40 @@ def add_bench_molecules(commands: Commands) -> None:
     parser.add_argument("--download", action="store_true", help="fetch missing data from their official place")
     parser.add_argument("--no-progress", action="store_true", help="no progress bars")
     parser.epilog = MOLECULES_PAGE
+
+
+PREDICTION_PAGE = """\
+examples:
+  weightspace predict-molecule mine.xyz --model runs/molecules/rmd17-ethanol/tensornet/seed0/model
+  weightspace predict-molecule mine.cif --model MODEL --relax --forces relaxed.extxyz"""
+
+
+def _predict_molecule(arguments: argparse.Namespace) -> None:
+    from weightspace.molecules import Relaxation, predict_molecules
+
+    text = predict_molecules(
+        arguments.file,
+        arguments.model,
+        forces=arguments.forces,
+        relaxation=Relaxation(arguments.fmax, arguments.steps) if arguments.relax else None,
+        model_class=arguments.model_class,
+        device=arguments.device,
+        allow_isolated=arguments.allow_isolated,
+    )
+    print(text)
+
+
+def add_predict_molecule(commands: Commands) -> None:
+    """Energies and forces of a user's molecules."""
+    text = "energies and forces of the molecules in a file, by a trained model"
+    parser = add_command(commands, "predict-molecule", text, _predict_molecule)
+    parser.add_argument("file", type=Path, help="any that ASE reads: .xyz, .extxyz, .cif, .pdb, .traj, .db, ...")
+    parser.add_argument("--model", type=Path, required=True, help="folder of a saved model, such as .../seed0/model")
+    parser.add_argument("--forces", type=Path, metavar="FILE", help="write energies and forces there, extended XYZ")
+    parser.add_argument("--relax", action="store_true", help="relax each geometry first")
+    parser.add_argument("--fmax", type=float, default=0.01, help="largest force left by --relax, eV/Å (default: 0.01)")
+    parser.add_argument("--steps", type=int, default=500, help="of --relax at most (default: 500)")
+    parser.add_argument("--class", dest="model_class", metavar="CLASS", help="package.module:Class of your own model")
+    parser.add_argument("--device", help="such as cuda (default: cpu)")
+    parser.add_argument("--allow-isolated", action="store_true", help="allow atoms without neighbours in the cutoff")
+    parser.epilog = PREDICTION_PAGE

@@ -25,6 +25,7 @@ from weightspace.molecules._nbody_exact import simulate_exactly
 from weightspace.molecules._nbody_splits import nbody_splits
 from weightspace.molecules._own_files import read_molecules
 from weightspace.molecules._pair_distribution import jensen_shannon, pair_distribution, wright_factor
+from weightspace.molecules._predict_molecule import Relaxation, predict_molecules
 from weightspace.molecules._relax import relax
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "MolecularSplits",
     "Molecules",
     "ParticleFrames",
+    "Relaxation",
     "Simulation",
     "StabilityReport",
     "Trajectory",
@@ -51,6 +53,7 @@ __all__ = [
     "md_stability",
     "nbody_splits",
     "pair_distribution",
+    "predict_molecules",
     "read_molecules",
     "relax",
     "require_forces",

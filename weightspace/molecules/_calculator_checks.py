@@ -8,8 +8,7 @@ from torch import Tensor
 from weightspace.errors import MoleculeError
 from weightspace.geometric import AbstractAtomisticModel, edge_lengths, edge_vectors, neighbours
 from weightspace.molecules._ase import ase_module
-
-OVERLAP = 0.4  # Å; the shortest bond there is, that of H2, has 0.74 Å
+from weightspace.molecules._checks import CLOSEST
 
 
 def known_elements(model: AbstractAtomisticModel, z: Sequence[int]) -> None:
@@ -55,13 +54,13 @@ def checked_edges(
         allow_isolated: whether an atom of a molecule of several may have no neighbour.
 
     Raises:
-        MoleculeError: two atoms closer than 0.4 Å, or an atom without neighbours.
+        MoleculeError: two atoms closer than 0.3 Å, or an atom without neighbours.
     """
     batch = pos.new_zeros(len(pos), dtype=torch.long)
     method = "vesin" if cell is not None and pos.device.type == "cpu" else None
     edge_index, shift = neighbours(pos, cutoff=cutoff, batch=batch, cell=cell, num_graphs=1, method=method)
     length = edge_lengths(edge_vectors(pos, edge_index, batch, cell, shift))
-    if len(length) and bool(length.min() < OVERLAP):
+    if len(length) and bool(length.min() < CLOSEST):
         source, target = edge_index[:, int(length.argmin())].tolist()
         raise _overlap(source, target, float(length.min()))
     _, place, count = pos.unique(dim=0, return_inverse=True, return_counts=True)
@@ -80,6 +79,6 @@ def checked_edges(
 
 def _overlap(first: int, second: int, distance: float) -> MoleculeError:
     return MoleculeError(
-        f"atoms {min(first, second)} and {max(first, second)} are {distance:.3g} Å apart, wanted at least {OVERLAP} Å; "
+        f"atoms {min(first, second)} and {max(first, second)} are {distance:.3g} Å apart, wanted at least {CLOSEST} Å; "
         "they overlap: look at units (Å), at duplicates and at the cell"
     )
