@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,13 @@ def work(path: Path) -> dict[str, Any]:
     )
 
 
-def main() -> int:
-    """The exit code; a known error goes into `failure.json` beside the job."""
-    path = Path(sys.argv[1])
+def main(arguments: Sequence[str]) -> int:
+    """The exit code; a known error goes into `failure.json` beside the job.
+
+    Args:
+        arguments: the file of the job.
+    """
+    path = Path(arguments[0])
     try:
         work(path)
     except WeightspaceError as error:
@@ -42,4 +47,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

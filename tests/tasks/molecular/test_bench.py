@@ -1,0 +1,143 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.molecules import load_molecules
+from weightspace.reports.molecular import build_benchmark_page
+from weightspace.tasks.molecular import BenchmarkModel, BenchmarkPlan, Budget, MolecularTraining, run_benchmark
+from weightspace.tasks.molecular import _bench as bench
+from weightspace.tasks.molecular import _worker as worker
+from weightspace.tasks.molecular._presets import models_named, presets_for
+
+TINY = BenchmarkModel(
+    "tiny",
+    "weightspace.geometric:SchNet",
+    {"channels": 8, "layers": 1, "num_rbf": 8, "cutoff": 4.0},
+    MolecularTraining(batch_size=10),
+)
+MINE = """
+from weightspace.geometric import EGNN
+from weightspace.tasks.molecular import BenchmarkModel
+
+def small(elements):
+    return EGNN(channels=8, layers=1, cutoff=4.0, elements=elements)
+
+def broken(elements):
+    raise RuntimeError
+
+ENTRY = BenchmarkModel("entry", "mine:small")
+"""
+
+
+class InProcess:
+    """A child process that runs here, because starting one takes seconds."""
+
+    def __init__(self, command, **options):
+        self.command = command
+
+    def wait(self):
+        assert self.command[:3] == [sys.executable, "-m", "weightspace.tasks.molecular._worker"]
+        return worker.main([self.command[3]])
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench.subprocess, "Popen", InProcess)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY.to_json()))
+    yield tmp_path
+    sys.modules.pop("mine", None)
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return load_molecules("sample:ethanol")
+
+
+def test_models_by_name_by_path_and_from_files_meet_in_one_table(here):
+    plan = BenchmarkPlan("sample:ethanol", ["tiny.json", "mine:small", "mine:ENTRY"], Budget(samples=40), here / "out")
+    said: list[str] = []
+    folders = run_benchmark(plan, tell=said.append)
+    assert [folder.parent.name for folder in folders] == ["tiny", "small", "entry"]
+    assert "3 of 3 runs to do, 40 samples each" in said[0]
+    assert run_benchmark(plan, tell=said.append) == folders and "0 of 3 runs" in said[-1]
+    text = build_benchmark_page(plan.out)
+    assert all(f"| {name} | 1 |" in text for name in ("tiny", "small", "entry"))
+
+
+def test_a_model_that_fails_is_reported_and_the_others_go_on(here):
+    (here / "wide.json").write_text(json.dumps({**TINY.to_json(), "name": "wide", "arguments": {"width": 3}}))
+    plan = BenchmarkPlan("sample:ethanol", ["wide.json", "tiny.json"], Budget(samples=20), here / "out")
+    said: list[str] = []
+    assert [folder.parent.name for folder in run_benchmark(plan, tell=said.append)] == ["tiny"]
+    assert any(line.startswith("wide, seed 0: failed: ConfigurationError") and "width" in line for line in said)
+    assert "wide/seed0: ConfigurationError" in build_benchmark_page(plan.out)
+
+
+def test_every_preset_is_a_model_of_its_data(sample):
+    for entry in presets_for(sample).values():
+        assert entry.build(sample.train.elements).elements == sample.train.elements
+        assert entry == BenchmarkModel.from_json(json.loads(json.dumps(entry.to_json())))
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["tensornot"], "did you mean 'tensornet'"),
+        (["schnet", "schnet"], "'schnet' twice"),
+        (["nothing.json"], "no such file"),
+        (["weightspace.geometric:SchNot"], "no factory 'SchNot'"),
+    ],
+)
+def test_models_that_are_not_there(names, words, sample):
+    with pytest.raises(ConfigurationError, match=words):
+        models_named(names, sample)
+
+
+def test_a_file_of_something_else(tmp_path, sample):
+    (tmp_path / "other.json").write_text('{"name": "x"}')
+    with pytest.raises(ConfigurationError, match="other.json: .*wanted name, factory, arguments and training"):
+        models_named([str(tmp_path / "other.json")], sample)
+
+
+def test_errors_of_the_data_come_before_anything_runs(tmp_path):
+    path = tmp_path / "twice.xyz"
+    path.write_text("2\nProperties=species:S:1:pos:R:3 energy=-1.0\nH 0 0 0\nH 0 0 0\n" * 12)
+    with pytest.raises(MoleculeError, match="twice.xyz"):
+        run_benchmark(BenchmarkPlan(str(path), ["schnet"], Budget(samples=10), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_training_rules_are_checked():
+    with pytest.raises(ConfigurationError, match="wanted a loss of mse, mae, huber"):
+        MolecularTraining(loss="l3")
+    with pytest.raises(ConfigurationError, match="positive rates"):
+        MolecularTraining(learning_rate=0)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_goes_on_to_the_same_numbers(tmp_path):
+    entry = BenchmarkModel("tiny", TINY.factory, TINY.arguments, MolecularTraining(batch_size=2, check_every=100))
+    (tmp_path / "tiny.json").write_text(json.dumps(entry.to_json()))
+
+    def plan(name: str) -> BenchmarkPlan:
+        return BenchmarkPlan("sample:ethanol", [str(tmp_path / "tiny.json")], Budget(samples=1000), tmp_path / name)
+
+    [whole] = run_benchmark(plan("whole"))
+    killed = plan("killed").folder("tiny", 0)
+    killed.mkdir(parents=True)
+    job = (whole / "job.json").read_text().replace(str(tmp_path / "whole"), str(tmp_path / "killed"))
+    (killed / "job.json").write_text(job)
+    process = subprocess.Popen([sys.executable, "-m", "weightspace.tasks.molecular._worker", str(killed / "job.json")])
+    while not (killed / "checkpoints" / "last.ckpt").exists():
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    assert not (killed / "result.json").exists()
+    [found] = run_benchmark(plan("killed"))
+    both = [json.loads((folder / "result.json").read_text()) for folder in (whole, found)]
+    assert both[0]["tests"] == both[1]["tests"] and both[0]["spent"]["samples"] == both[1]["spent"]["samples"]
