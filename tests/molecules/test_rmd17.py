@@ -67,7 +67,9 @@ def test_unknown_molecule_too_many_frames_and_short_files_say_so(tmp_path):
     rng = np.random.default_rng(0)
     with pytest.raises(ConfigurationError, match=r"found molecule 'etanol', wanted one of .*did you mean ethanol"):
         load_molecules("rmd17:etanol", data_root=tmp_path)
-    with pytest.raises(ConfigurationError, match="found no rmd17_ethanol_train_01.npz"):
+    with pytest.raises(
+        ConfigurationError, match=r"found no rmd17_ethanol_train_01.npz.*/rmd17/rmd17_ethanol_train_01.npz from https"
+    ):
         load_molecules("rmd17:ethanol", data_root=tmp_path)
     write(tmp_path / "rmd17/rmd17_ethanol_train_01.npz", 100, rng)
     write(tmp_path / "rmd17/rmd17_ethanol_test_01.npz", 30, rng)
@@ -83,6 +85,7 @@ def test_damaged_and_ragged_files_say_so(tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "rmd17/rmd17_ethanol_train_01.npz"
     arrays = write(path, 100, rng)
+    write(tmp_path / "rmd17/rmd17_ethanol_test_01.npz", 30, rng)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MoleculeError, match="rmd17_ethanol_train_01.npz: not a whole npz file"):

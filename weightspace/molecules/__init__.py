@@ -26,6 +26,7 @@ from weightspace.molecules._nbody_splits import nbody_splits
 from weightspace.molecules._own_files import read_molecules
 from weightspace.molecules._pair_distribution import jensen_shannon, pair_distribution, wright_factor
 from weightspace.molecules._predict_molecule import Relaxation, predict_molecules
+from weightspace.molecules._qm7 import composition_baseline
 from weightspace.molecules._relax import relax
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ __all__ = [
     "bonds_of",
     "charged_energy",
     "check_molecules",
+    "composition_baseline",
     "concatenate",
     "draw_charged_particles",
     "equilibrium_bonds",

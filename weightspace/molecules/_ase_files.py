@@ -69,7 +69,7 @@ def read_extxyz(path: Path, labels: Labels | None = None) -> tuple[Molecules, di
         raise MoleculeError(f"{path}: found element {error}, wanted a symbol of the periodic table") from error
     except (OSError, ValueError, IndexError, TypeError) as error:
         raise MoleculeError(f"{path}: not an extended XYZ file ({error})") from error
-    return _assembled(frames, path, labels or Labels())
+    return _assembled(list(frames), path, labels or Labels())
 
 
 def read_database(path: Path, labels: Labels | None = None) -> tuple[Molecules, dict[int, float]]:

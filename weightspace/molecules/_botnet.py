@@ -4,12 +4,13 @@ from pathlib import Path
 
 import torch
 
-from weightspace.data_root import data_folder
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules._ase_files import read_extxyz
 from weightspace.molecules._checks import check_molecules
+from weightspace.molecules._downloads import official_files
 from weightspace.molecules._draws import drawn_parts, fixed_subset
 from weightspace.molecules._molecules import MolecularSplits, Molecules
+from weightspace.molecules._sources import THREE_BPA_MIXED, THREE_BPA_TESTS, THREE_BPA_TRAINING, acac_files
 
 VALIDATION_FRAMES = 50
 TEMPERATURES = (300, 600, 1200)
@@ -25,6 +26,8 @@ def load_acac(
     validation: int | None,
     test: int | None,
     seed: int,
+    download: bool = False,
+    progress: bool = False,
 ) -> MolecularSplits:
     """Acetylacetone (PBE), trained on its 300 K frames, or its 600 K frames with "600K"; tested on both.
 
@@ -35,7 +38,7 @@ def load_acac(
     if variant not in ("", "300K", "600K"):
         raise ConfigurationError(f"acac: found variant {variant!r}, wanted acac or acac:600K")
     file = f"train_{variant or '300K'}.xyz"
-    folder = data_folder("acac", file, data_root)
+    folder = official_files("acac", acac_files(file), root=data_root, download=download, progress=progress)
     tests = {f"{t} K": _frames(folder / f"test_MD_{t}K.xyz") for t in TEMPERATURES[:2]}
     isolated = _isolated(folder / "isolated_atoms.xyz")
     fitted = _frames(folder / file)
@@ -44,7 +47,14 @@ def load_acac(
 
 
 def load_3bpa(
-    *, data_root: str | Path | None, train: int | None, validation: int | None, test: int | None, seed: int
+    *,
+    data_root: str | Path | None,
+    train: int | None,
+    validation: int | None,
+    test: int | None,
+    seed: int,
+    download: bool = False,
+    progress: bool = False,
 ) -> MolecularSplits:
     """3BPA (wB97X/6-31G(d)), trained on 300 K frames, tested at 300, 600 and 1200 K.
 
@@ -55,7 +65,7 @@ def load_3bpa(
         ConfigurationError: no data folder.
         MoleculeError: files that are not as published.
     """
-    folder = data_folder("3bpa", "train_300K.xyz", data_root)
+    folder = _folder_of_3bpa(data_root, download, progress)
     fitted = _frames(folder / "train_300K.xyz")
     official = {f"{t} K": folder / f"test_{t}K.xyz" for t in TEMPERATURES}
     notes: tuple[str, ...] = ()
@@ -65,6 +75,15 @@ def load_3bpa(
         tests, notes = _mixed_blocks(_frames(folder / "train_mixedT.xyz"), fitted), (SUBSTITUTE,)
     isolated = _isolated(folder / "iso_atoms.xyz")
     return _splits("3bpa", fitted, tests, isolated, sizes=(train, validation, test), seed=seed, notes=notes)
+
+
+def _folder_of_3bpa(root: str | Path | None, download: bool, progress: bool) -> Path:
+    """With the official tests where they are or may be fetched, else with the file that stands in for them."""
+    try:
+        return official_files("3bpa", [*THREE_BPA_TRAINING, *THREE_BPA_MIXED], root=root)
+    except ConfigurationError:
+        files = [*THREE_BPA_TRAINING, *THREE_BPA_TESTS]
+        return official_files("3bpa", files, root=root, download=download, progress=progress)
 
 
 def _frames(path: Path) -> Molecules:
@@ -119,4 +138,5 @@ def _splits(
         tests={label: frames[fixed_subset(len(frames), test, f"{name}, {label}")] for label, frames in tests.items()},
         isolated=isolated,
         notes=notes,
+        temperatures={f"{t} K": float(t) for t in TEMPERATURES if f"{t} K" in tests},
     )

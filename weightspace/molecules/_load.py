@@ -1,14 +1,33 @@
 """`load_molecules`: one way to every data set."""
 
 from pathlib import Path
+from typing import TypedDict
 
 from weightspace.errors import ConfigurationError
 from weightspace.molecules._botnet import load_3bpa, load_acac
 from weightspace.molecules._molecules import MolecularSplits
 from weightspace.molecules._own_files import is_file_spec, load_file
+from weightspace.molecules._qm7 import load_qm7
+from weightspace.molecules._qm9 import load_qm9
 from weightspace.molecules._rmd17 import load_rmd17
+from weightspace.molecules._samples import load_sample
 
-WANTED = "rmd17:<molecule>, acac, acac:600K, 3bpa, or a file .xyz, .extxyz, .db, .json or .npz"
+WANTED = (
+    "rmd17:<molecule>, acac, acac:600K, 3bpa, qm7, qm9:<target>, qm9:<target>:egnn, sample:<name>, or a file .xyz, "
+    ".extxyz, .db, .json or .npz"
+)
+
+
+class _Place(TypedDict):
+    data_root: str | Path | None
+    download: bool
+    progress: bool
+
+
+class _Sizes(TypedDict):
+    train: int | None
+    validation: int | None
+    test: int | None
 
 
 def load_molecules(
@@ -26,7 +45,9 @@ def load_molecules(
 
     Args:
         spec: "rmd17:ethanol" and the nine others of rMD17 (950 training, 50 validation, 1,000 test frames); "acac" and
-            "acac:600K"; "3bpa"; or a file as in `read_molecules`.
+            "acac:600K"; "3bpa"; "qm7"; "qm9:U0" and eleven other targets, "qm9:U0:egnn" with EGNN's split instead of
+            DimeNet's; "sample:ethanol", "sample:acac", "sample:qm7" and "sample:qm9", which lie in the repository; or a
+            file as in `read_molecules`.
         data_root: folder that holds `rmd17/` and others; `WEIGHTSPACE_DATA` by default.
         train: number of training molecules.
         validation: number of validation molecules.
@@ -40,12 +61,20 @@ def load_molecules(
         MoleculeError: files that are not what they should be.
     """
     name, _, rest = spec.partition(":")
+    place: _Place = {"data_root": data_root, "download": download, "progress": progress}
+    sizes: _Sizes = {"train": train, "validation": validation, "test": test}
     if name == "rmd17":
-        return load_rmd17(rest, data_root=data_root, train=train, validation=validation, test=test, seed=seed)
+        return load_rmd17(rest, seed=seed, **sizes, **place)
     if name == "acac":
-        return load_acac(rest, data_root=data_root, train=train, validation=validation, test=test, seed=seed)
+        return load_acac(rest, seed=seed, **sizes, **place)
     if name == "3bpa":
-        return load_3bpa(data_root=data_root, train=train, validation=validation, test=test, seed=seed)
+        return load_3bpa(seed=seed, **sizes, **place)
+    if name == "qm7":
+        return load_qm7(seed=seed, **sizes, **place)
+    if name == "qm9":
+        return load_qm9(rest, **sizes, **place)
+    if name == "sample":
+        return load_sample(rest)
     if is_file_spec(spec):
-        return load_file(spec, train=train, validation=validation, test=test, seed=seed)
+        return load_file(spec, seed=seed, **sizes)
     raise ConfigurationError(f"load_molecules: found {spec!r}, wanted {WANTED}")

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from weightspace.data_root import data_folder
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules._checks import check_molecules
+from weightspace.molecules._downloads import official_files
 from weightspace.molecules._draws import drawn_parts, fixed_subset
 from weightspace.molecules._molecules import ENERGY, FORCES, MolecularSplits, Molecules
+from weightspace.molecules._sources import rmd17_files
 from weightspace.molecules._units import KCAL_MOL
 
 NAMES = (
@@ -29,6 +31,7 @@ NAMES = (
 )
 MOST_TRAINING_FRAMES = 1000
 VALIDATION_FRAMES = 50
+TEMPERATURE = 500.0  # K, of the trajectories of MD17
 FIELDS = ("nuclear_charges", "coords", "energies", "forces")
 
 
@@ -97,6 +100,8 @@ def load_rmd17(
     validation: int | None,
     test: int | None,
     seed: int,
+    download: bool = False,
+    progress: bool = False,
 ) -> MolecularSplits:
     """One molecule of rMD17 with its official split 01: at most 1,000 frames to train and validate, 1,000 to test.
 
@@ -105,7 +110,7 @@ def load_rmd17(
         MoleculeError: a file that is not as published.
     """
     name = known_name(molecule)
-    fitted, tested = _official(name, data_root)
+    fitted, tested = _official(name, data_root, download, progress)
     held = VALIDATION_FRAMES if validation is None else validation
     kept = len(fitted) - held if train is None else train
     if kept + held > MOST_TRAINING_FRAMES:
@@ -122,17 +127,19 @@ def load_rmd17(
         train=fitted[rows[0]],
         validation=fitted[rows[1]],
         tests={"test": tested[fixed_subset(len(tested), test, where)]},
+        temperatures={"test": TEMPERATURE},
     )
 
 
-def _official(name: str, root: str | Path | None) -> tuple[Molecules, Molecules]:
+def _official(name: str, root: str | Path | None, download: bool, progress: bool) -> tuple[Molecules, Molecules]:
     """The 1,000 training and the 1,000 test frames: from two files, or from the archive's trajectory and index."""
     try:
         folder = data_folder("rmd17", f"**/npz_data/rmd17_{name}.npz", root)
         trajectory = next(iter(sorted(folder.glob(f"**/npz_data/rmd17_{name}.npz"))))
     except ConfigurationError:
-        folder = data_folder("rmd17", f"rmd17_{name}_train_01.npz", root)
-        return read_npz(folder / f"rmd17_{name}_train_01.npz"), read_npz(folder / f"rmd17_{name}_test_01.npz")
+        files = rmd17_files(name)
+        folder = official_files("rmd17", files, root=root, download=download, progress=progress)
+        return read_npz(folder / files[0].name), read_npz(folder / files[1].name)
     splits = trajectory.parent.parent / "splits"
     return read_npz(trajectory, _index(splits, "train")), read_npz(trajectory, _index(splits, "test"))
 

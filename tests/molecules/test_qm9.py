@@ -1,0 +1,174 @@
+"""QM9: records and table, units, references, published splits, and PyG's file without pickle."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.molecules import load_molecules
+from weightspace.molecules._qm9 import published_split, read_sdf_and_csv, target_and_split, uncharacterised
+from weightspace.molecules._qm9_processed import read_processed
+from weightspace.molecules._qm9_targets import ATOM_REFERENCES, TARGETS, UNITS
+from weightspace.molecules._sdf import read_sdf
+
+FOLDER = Path(__file__).parents[2] / "datasets" / "qm9"
+HARTREE = 27.211386245988
+METHANE = """gdb_1
+  -OEChem-
+
+  5  4  0     0  0  0  0  0  0999 V2000
+   -0.0127    1.0858    0.0080 C   0  0  0  0  0  0  0  0  0  0  0  0
+    0.0022   -0.0060    0.0020 H   0  0  0  0  0  0  0  0  0  0  0  0
+    1.0117    1.4638    0.0003 H   0  0  0  0  0  0  0  0  0  0  0  0
+   -0.5408    1.4475   -0.8766 H   0  0  0  0  0  0  0  0  0  0  0  0
+   -0.5238    1.4379    0.9064 H   0  0  0  0  0  0  0  0  0  0  0  0
+  1  2  1  0  0  0  0
+  1  3  1  0  0  0  0
+  1  4  1  0  0  0  0
+  1  5  1  0  0  0  0
+M  END
+$$$$
+"""
+
+
+def sample():
+    return read_sdf_and_csv(FOLDER / "sample.sdf", FOLDER / "sample.sdf.csv")
+
+
+def test_records_are_read_past_their_bonds(tmp_path):
+    path = tmp_path / "two.sdf"
+    path.write_text(METHANE + METHANE.replace("gdb_1", "gdb_2"))
+    names, z, pos, ptr = read_sdf(path)
+    assert names == ["gdb_1", "gdb_2"] and z.tolist() == [6, 1, 1, 1, 1] * 2 and ptr.tolist() == [0, 5, 10]
+    assert pos[3].tolist() == [-0.5408, 1.4475, -0.8766] and torch.equal(pos[:5], pos[5:])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (METHANE[:300], "found 0 whole records and 300 characters after them; the file is cut off"),
+        (METHANE.replace("  5  4", "  9  4"), "record 0 .'gdb_1'. is no V2000 record with 9 atom lines"),
+        (METHANE.replace("V2000", "V3000"), "is no V2000 record"),
+        (METHANE.replace("1.0117", "1.0x17"), "a coordinate is no number"),
+        (METHANE.replace(" C   0", " Xq  0"), "found element 'Xq'"),
+    ],
+)
+def test_damaged_records_are_named(tmp_path, text, words):
+    (tmp_path / "a.sdf").write_text(text)
+    with pytest.raises(MoleculeError, match=words):
+        read_sdf(tmp_path / "a.sdf")
+
+
+def test_rows_and_records_must_match(tmp_path):
+    lines = (FOLDER / "sample.sdf.csv").read_text().splitlines()
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join([*lines[:4], *lines[5:]]) + "\n")
+    with pytest.raises(MoleculeError, match="found 9 rows, wanted one for each of the 10 records .* part at row 3"):
+        read_sdf_and_csv(FOLDER / "sample.sdf", table)
+    table.write_text("\n".join(lines).replace("u298,", "u299,"))
+    with pytest.raises(MoleculeError, match="not the table of QM9 .*u298"):
+        read_sdf_and_csv(FOLDER / "sample.sdf", table)
+
+
+def test_energies_are_in_electronvolt_and_near_their_free_atoms():
+    data = sample()
+    assert data.values["U0"][0] == pytest.approx(-40.47893 * HARTREE, rel=1e-12)
+    assert data.values["gap"][0] == pytest.approx(0.5048 * HARTREE, rel=1e-12) and data.values["alpha"][0] == 13.21
+    assert torch.allclose(data.values["lumo"] - data.values["homo"], data.values["gap"], atol=0.01)
+    assert UNITS["U0"] == "eV" and UNITS["mu"] == "D" and UNITS["Cv"] == "cal/(mol K)"
+    for target in ("U0", "U", "H", "G"):
+        free = torch.tensor([ATOM_REFERENCES[target][z] for z in data.z.tolist()]).double()
+        bond = (data.values[target] - torch.zeros(10).double().index_add_(0, data.batch, free)) / data.num_atoms
+        assert bool(((bond > -6) & (bond < -2)).all())
+    splits = load_molecules("sample:qm9")
+    assert splits.target == "U0" and splits.unit == "meV" and splits.isolated[1] == pytest.approx(-13.6131218)
+
+
+def test_published_splits_are_drawn_as_their_authors_draw_them():
+    kept = np.random.RandomState(42).permutation(130831)
+    train, validation, test = published_split("dimenet")
+    assert (len(train), len(validation), len(test)) == (110000, 10000, 10831)
+    assert train[:5].tolist() == kept[:5].tolist() and test[-5:].tolist() == kept[-5:].tolist()
+    np.random.seed(0)
+    kept = np.random.permutation(130831)
+    parts = published_split("egnn")
+    assert [len(part) for part in parts] == [100000, 17748, 13083]
+    assert parts[1][:5].tolist() == kept[100000:100005].tolist()
+    assert torch.equal(torch.cat(parts).sort().values, torch.arange(130831))
+
+
+def test_uncharacterised_molecules_are_counted(tmp_path):
+    path = tmp_path / "uncharacterized.txt"
+    rows = np.sort(np.random.default_rng(0).choice(133885, 3054, replace=False)) + 1
+    path.write_text("Index\n---\n" + "".join(f"  {i}  C  C\n" for i in rows) + "end of list\n")
+    assert uncharacterised(path) == (rows - 1).tolist()
+    path.write_text("".join(f"  {i}  C\n" for i in rows[1:]))
+    with pytest.raises(MoleculeError, match="found 3053 uncharacterised molecules, wanted the 3054"):
+        uncharacterised(path)
+    with pytest.raises(MoleculeError, match="cannot be read .* belongs beside gdb9.sdf"):
+        uncharacterised(tmp_path / "none.txt")
+
+
+def test_unknown_targets_and_splits_and_short_files_are_refused(tmp_path):
+    assert target_and_split("") == ("U0", "dimenet") and target_and_split("gap:egnn") == ("gap", "egnn")
+    with pytest.raises(ConfigurationError, match="qm9: found target 'u0', wanted one of mu, alpha, homo"):
+        load_molecules("qm9:u0")
+    with pytest.raises(ConfigurationError, match="qm9: found split 'mine', wanted one of dimenet, egnn"):
+        load_molecules("qm9:U0:mine")
+    folder = tmp_path / "qm9"
+    folder.mkdir()
+    (folder / "gdb9.sdf").write_bytes((FOLDER / "sample.sdf").read_bytes())
+    (folder / "gdb9.sdf.csv").write_bytes((FOLDER / "sample.sdf.csv").read_bytes())
+    with pytest.raises(MoleculeError, match="found 10 records, wanted the 133885 that the published splits name"):
+        load_molecules("qm9:U0", data_root=tmp_path)
+
+
+def write_processed(path, data):
+    """As torch_geometric's own class stores the molecules of `data`."""
+    from torch_geometric.data import Data, InMemoryDataset
+
+    free = {
+        t: torch.tensor([r.get(z, 0.0) for z in range(10)], dtype=torch.float64) for t, r in ATOM_REFERENCES.items()
+    }
+    items = []
+    for k in range(len(data)):
+        one = data[k]
+        y = [one.values[name][0] for name in TARGETS]
+        y += [one.values[t][0] - free[t][one.z].sum() for t in ("U0", "U", "H", "G")] + [torch.tensor(1.0)] * 3
+        items.append(
+            Data(z=one.z, pos=one.pos.float(), y=torch.stack(y)[None].float(), name=f"gdb_{k}", smiles="C", idx=k)
+        )
+    InMemoryDataset.save(items, str(path))
+
+
+def test_the_file_of_torch_geometric_gives_the_same_molecules(tmp_path):
+    data = sample()
+    write_processed(tmp_path / "data_v3.pt", data)
+    found = read_processed(tmp_path / "data_v3.pt")
+    assert torch.equal(found.z, data.z) and torch.equal(found.ptr, data.ptr)
+    assert torch.allclose(found.pos, data.pos, atol=1e-6)
+    for name in TARGETS:
+        assert torch.allclose(found.values[name], data.values[name], rtol=1e-6, atol=1e-5), name
+    assert (found.values["U0"] - data.values["U0"]).abs().max() < 1e-5  # a float32 total would be off by 0.5 meV
+
+
+def test_other_files_of_torch_are_refused_and_nothing_runs(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (Path.write_text, (tmp_path / "ran", "yes"))
+
+    path = tmp_path / "data_v3.pt"
+    with open(path, "wb") as file:
+        pickle.dump(Trap(), file, protocol=2)
+    with pytest.raises(MoleculeError, match="not a file of torch_geometric's QM9"):
+        read_processed(path)
+    torch.save(({"trap": Trap()}, {}, None), path)
+    with pytest.raises(MoleculeError, match="not a file of torch_geometric's QM9"):
+        read_processed(path)
+    torch.save(({"x": torch.zeros(2)}, {}), path)
+    with pytest.raises(MoleculeError, match="not QM9 as torch_geometric stores it"):
+        read_processed(path)
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,167 @@
+"""QM7: 7,101 molecules of up to 7 heavy atoms with atomisation energies of PBE0 and DFTB3."""
+
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from weightspace.data_root import data_folder
+from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.molecules._checks import check_molecules
+from weightspace.molecules._downloads import official_files
+from weightspace.molecules._draws import random_split
+from weightspace.molecules._molecules import ENERGY, MolecularSplits, Molecules
+from weightspace.molecules._sources import QM7_REPOSITORY
+from weightspace.molecules._symbols import atomic_number
+from weightspace.molecules._units import KCAL_MOL
+
+ARCHIVE, ENERGIES = "qml_qm7_xyz.tar.gz", "hof_qm7.txt"
+VALIDATION, TEST = 1000, 1101
+DFTB3 = "dftb3_energy"
+
+
+def load_qm7(
+    *,
+    data_root: str | Path | None,
+    train: int | None,
+    validation: int | None,
+    test: int | None,
+    seed: int,
+    download: bool = False,
+    progress: bool = False,
+) -> MolecularSplits:
+    """QM7: 5,000 molecules to train, 1,000 to validate, 1,101 to test (these the same for every seed).
+
+    The target is the PBE0 atomisation energy (negative) in eV; reports are in kcal/mol. There are no forces.
+
+    Raises:
+        ConfigurationError: no data folder.
+        MoleculeError: files that are not as published.
+    """
+    try:
+        folder = data_folder("qm7", ARCHIVE, data_root)
+        molecules = read_qm7(folder / ARCHIVE, folder / ENERGIES)
+    except ConfigurationError:
+        folder = official_files("qm7", [QM7_REPOSITORY], root=data_root, download=download, progress=progress)
+        molecules = read_qm7(folder / QM7_REPOSITORY.name, None)
+    check_molecules(molecules, where="qm7")
+    rows = random_split(len(molecules), seed, sizes=(train, validation, test), defaults=(VALIDATION, TEST), where="qm7")
+    return qm7_splits("qm7", molecules, rows)
+
+
+def qm7_splits(
+    name: str, molecules: Molecules, rows: tuple[Tensor, Tensor, Tensor], *, notes: tuple[str, ...] = ()
+) -> MolecularSplits:
+    """Parts with the unit of reports."""
+    parts = [molecules[part] for part in rows]
+    return MolecularSplits(
+        name=name, train=parts[0], validation=parts[1], tests={"test": parts[2]}, unit="kcal/mol", notes=notes
+    )
+
+
+def read_qm7(archive: Path, energies: Path | None) -> Molecules:
+    """The molecules of an archive of `qm7/NNNN.xyz`, in order of their names, with energies joined by name.
+
+    Members are read in memory; nothing is extracted.
+
+    Args:
+        archive: tar, compressed or not.
+        energies: lines of name, PBE0 and DFTB3 energy in kcal/mol; None where they lie in the archive.
+
+    Raises:
+        MoleculeError: a damaged archive, a molecule without energy or an energy without molecule.
+    """
+    texts: dict[str, str] = {}
+    listed = "" if energies is None else energies.read_text()
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                folder, _, name = member.name.rpartition("/")
+                if member.isfile() and folder.endswith("qm7") and name.endswith(".xyz"):
+                    texts[name] = tar.extractfile(member).read().decode()  # type: ignore[union-attr]
+                elif energies is None and member.isfile() and name == ENERGIES:
+                    listed = tar.extractfile(member).read().decode()  # type: ignore[union-attr]
+    except (OSError, EOFError, tarfile.TarError, UnicodeDecodeError) as error:
+        raise MoleculeError(f"{archive}: not a whole archive ({error}); download it again") from error
+    table = _energies(listed, energies or archive)
+    apart = sorted(set(texts) ^ set(table))
+    if apart or not texts:
+        raise MoleculeError(
+            f"{archive}: found {len(texts)} molecules and {len(table)} energies, wanted one each by name; first "
+            f"without partner: {apart[0] if apart else 'none'}"
+        )
+    return _joined(texts, table, archive)
+
+
+def _energies(text: str, where: Path) -> dict[str, tuple[float, float]]:
+    table = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.split()
+        try:
+            table[words[0]] = (float(words[1]), float(words[2]))
+        except (IndexError, ValueError) as error:
+            raise MoleculeError(f"{where}: line {number} is {line[:60]!r}, wanted a name and two energies") from error
+    return table
+
+
+def _joined(texts: Mapping[str, str], table: Mapping[str, tuple[float, float]], where: Path) -> Molecules:
+    z: list[int] = []
+    pos: list[list[float]] = []
+    ptr = [0]
+    names = sorted(texts)
+    for name in names:
+        lines = texts[name].splitlines()
+        try:
+            n = int(lines[0])
+            atoms = [line.split() for line in lines[2 : 2 + n]]
+            pos += [[float(x), float(y), float(w)] for _, x, y, w, *_ in atoms]
+            if len(atoms) != n:
+                raise ValueError(f"names {n} atoms, found {len(atoms)}")
+        except (IndexError, ValueError) as error:
+            raise MoleculeError(f"{where}: {name} is not an XYZ file ({error})") from error
+        z += [atomic_number(atom[0], f"{where}: {name}") for atom in atoms]
+        ptr.append(len(z))
+    energies = torch.tensor([table[name] for name in names], dtype=torch.float64) * KCAL_MOL
+    return Molecules(
+        z=torch.tensor(z),
+        pos=torch.tensor(pos, dtype=torch.float64),
+        ptr=torch.tensor(ptr),
+        values={ENERGY: energies[:, 0].contiguous(), DFTB3: energies[:, 1].contiguous()},
+    )
+
+
+def composition_baseline(splits: MolecularSplits) -> dict[str, float]:
+    """Mean absolute error of a linear fit on the counts of elements alone, of each test part.
+
+    What a model must beat: it sees no positions. The fit is least squares on the training part, with an intercept;
+    the error is in the unit of the target (eV for energies).
+
+    Args:
+        splits: as loaded.
+
+    Example:
+        >>> from weightspace.molecules import Molecules, MolecularSplits
+        >>> two = Molecules(torch.tensor([1, 1, 6]), torch.eye(3).double(), torch.tensor([0, 2, 3]),
+        ...                 {"energy": torch.tensor([2.0, 5.0]).double()})
+        >>> composition_baseline(MolecularSplits("two", two, two, {"test": two}))["test"] < 1e-12
+        True
+    """
+    parts = {"": splits.train, **splits.tests}
+    elements = sorted({z for part in parts.values() for z in part.elements})
+    counts = {
+        label: torch.cat([_counts(part, elements), torch.ones(len(part), 1)], 1).double()
+        for label, part in parts.items()
+    }
+    fit = torch.linalg.lstsq(counts[""], splits.train.values[splits.target][:, None], driver="gelsd").solution[:, 0]
+    return {
+        label: float((counts[label] @ fit - part.values[splits.target]).abs().mean())
+        for label, part in splits.tests.items()
+    }
+
+
+def _counts(molecules: Molecules, elements: list[int]) -> Tensor:
+    column = torch.searchsorted(torch.tensor(elements), molecules.z)
+    flat = molecules.batch * len(elements) + column
+    return torch.bincount(flat, minlength=len(molecules) * len(elements)).reshape(len(molecules), -1)
