@@ -5,9 +5,11 @@ molecules; the models themselves only ask for one consistent choice.
 """
 
 from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
+from weightspace.geometric._dynamics import AbstractDynamicsModel, LinearDynamics, ParticleSystem
 from weightspace.geometric._edge_frames import EdgeFrames, edge_frames
 from weightspace.geometric._edge_product import EdgeTensorProduct
 from weightspace.geometric._egnn import EGNN, egnn_from_published
+from weightspace.geometric._egnn_dynamics import EGNNDynamics, egnn_dynamics_from_published
 from weightspace.geometric._escn import ESCN
 from weightspace.geometric._escn_layers import ESCNShape
 from weightspace.geometric._escn_published import escn_from_published
@@ -27,6 +29,7 @@ from weightspace.geometric._orientation_grids import OrientationGrid, orientatio
 from weightspace.geometric._oriented_cloud import OrientedCloud, lift_edges
 from weightspace.geometric._point_cloud import PonitaPointCloud, PonitaShape
 from weightspace.geometric._ponita import Ponita
+from weightspace.geometric._ponita_dynamics import PonitaDynamics
 from weightspace.geometric._ponita_explicit import PonitaExplicitBasis
 from weightspace.geometric._ponita_layers import PonitaEvaluation, set_ponita_evaluation
 from weightspace.geometric._ponita_published import load_published_ponita
@@ -44,6 +47,7 @@ from weightspace.geometric._radial import (
 from weightspace.geometric._rotation_error import RotationError, rotation_error
 from weightspace.geometric._schnet import SchNet, schnet_from_published
 from weightspace.geometric._so2_product import SO2TensorProduct
+from weightspace.geometric._steerable_dynamics import SteerableDynamics
 from weightspace.geometric._tensornet import TensorNet, tensornet_from_published
 
 MODELS: tuple[type[AbstractAtomisticModel], ...] = (
@@ -58,12 +62,22 @@ MODELS: tuple[type[AbstractAtomisticModel], ...] = (
     MatrixFunctionNetwork,
 )
 
+DYNAMICS_MODELS: tuple[type[AbstractDynamicsModel], ...] = (
+    LinearDynamics,
+    EGNNDynamics,
+    PonitaDynamics,
+    SteerableDynamics,
+)
+
 __all__ = [
     "AbstractAtomisticModel",
     "AbstractCutoff",
+    "AbstractDynamicsModel",
     "BesselBasis",
     "CosineCutoff",
+    "DYNAMICS_MODELS",
     "EGNN",
+    "EGNNDynamics",
     "ESCN",
     "ESCNShape",
     "EdgeFrames",
@@ -74,6 +88,7 @@ __all__ = [
     "GridPower",
     "GridTensorProduct",
     "IrrepsLayout",
+    "LinearDynamics",
     "MACE",
     "MACEShape",
     "MODELS",
@@ -83,9 +98,11 @@ __all__ = [
     "NequIP",
     "OrientationGrid",
     "OrientedCloud",
+    "ParticleSystem",
     "PointCloud",
     "PolynomialCutoff",
     "Ponita",
+    "PonitaDynamics",
     "PonitaEvaluation",
     "PonitaExplicitBasis",
     "PonitaPointCloud",
@@ -93,11 +110,13 @@ __all__ = [
     "RotationError",
     "SO2TensorProduct",
     "SchNet",
+    "SteerableDynamics",
     "TensorNet",
     "cutoff_function",
     "edge_frames",
     "edge_lengths",
     "edge_vectors",
+    "egnn_dynamics_from_published",
     "egnn_from_published",
     "escn_from_published",
     "expressivity",

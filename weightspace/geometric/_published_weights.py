@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from weightspace.errors import CheckpointError
 from weightspace.geometric._atomistic import NUM_ELEMENTS, AbstractAtomisticModel
@@ -12,7 +12,7 @@ from weightspace.geometric._atomistic import NUM_ELEMENTS, AbstractAtomisticMode
 
 @torch.no_grad()
 def load_published(
-    model: AbstractAtomisticModel,
+    model: nn.Module,
     state_dict: Mapping[str, Tensor],
     names: Mapping[str, str],
     *,
@@ -22,7 +22,7 @@ def load_published(
     """Copy a published state_dict into a model; every entry of either must be accounted for.
 
     Args:
-        model: the model; its references and scale are left alone.
+        model: the model; references and scale, where it has them, are left alone.
         state_dict: the published entries.
         names: our module (or entry) -> theirs; an entry of ours takes the longest name that it starts with.
         changed: our entry -> their entry and what makes ours of it.
@@ -87,7 +87,7 @@ def _renamed(key: str, names: Mapping[str, str]) -> str:
     return key
 
 
-def _is_constant(model: AbstractAtomisticModel, key: str) -> bool:
+def _is_constant(model: nn.Module, key: str) -> bool:
     return key in dict(model.named_buffers())
 
 
@@ -95,7 +95,7 @@ def _same(value: Tensor) -> Tensor:
     return value
 
 
-def _error(model: AbstractAtomisticModel, words: Any) -> CheckpointError:
+def _error(model: nn.Module, words: Any) -> CheckpointError:
     return CheckpointError(
         f"{type(model).__name__} from published weights: {words}; hand in the state_dict of the model named in the "
         "function's documentation, without prefixes"
