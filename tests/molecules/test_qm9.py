@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -124,6 +125,28 @@ def test_unknown_targets_and_splits_and_short_files_are_refused(tmp_path):
     (folder / "gdb9.sdf.csv").write_bytes((FOLDER / "sample.sdf.csv").read_bytes())
     with pytest.raises(MoleculeError, match="found 10 records, wanted the 133885 that the published splits name"):
         load_molecules("qm9:U0", data_root=tmp_path)
+
+
+def test_the_published_archive_is_unpacked_by_name_and_pygs_file_is_counted(tmp_path):
+    folder = tmp_path / "qm9"
+    folder.mkdir()
+    (folder / "uncharacterized.txt").write_text("")
+    with ZipFile(folder / "qm9.zip", "w") as packed:
+        packed.writestr("../gdb9.sdf", "not this one")
+        packed.write(FOLDER / "sample.sdf.csv", "gdb9.sdf.csv")
+    with pytest.raises(MoleculeError, match="qm9.zip: found no whole gdb9.sdf and gdb9.sdf.csv"):
+        load_molecules("qm9:U0", data_root=tmp_path)
+    assert not (tmp_path / "gdb9.sdf").exists()
+    with ZipFile(folder / "qm9.zip", "a") as packed:
+        packed.write(FOLDER / "sample.sdf", "gdb9.sdf")
+    with pytest.raises(MoleculeError, match="gdb9.sdf: found 10 records"):
+        load_molecules("qm9:U0", data_root=tmp_path)
+    assert (folder / "gdb9.sdf").read_bytes() == (FOLDER / "sample.sdf").read_bytes()
+    other = tmp_path / "other" / "QM9" / "processed"
+    other.mkdir(parents=True)
+    write_processed(other / "data_v3.pt", sample())
+    with pytest.raises(MoleculeError, match="data_v3.pt: found 10 molecules, wanted the 130831"):
+        load_molecules("qm9:U0", data_root=tmp_path / "other")
 
 
 def write_processed(path, data):
