@@ -19,7 +19,7 @@ def learning_curves(rows: Sequence[BenchmarkRow]) -> Figure:
     factor = factor_of(quantity, unit)
     drawing, [axes] = plot(width=6.4, height=4.2)
     for color, row in zip(colors(rows), rows, strict=True):
-        for k, run in enumerate(row.runs):
+        for k, run in enumerate(run for run in row.runs if run["curve"]):
             points = [(point["seconds"], factor * point[f"{quantity}_mae"]) for point in run["curve"]]
             x, y = zip(*points, strict=True)
             mark = "." if len(points) < 3 else None

@@ -3,7 +3,7 @@
 from weightspace.tasks.molecular._bench import BenchmarkPlan, run_benchmark
 from weightspace.tasks.molecular._budget import Budget
 from weightspace.tasks.molecular._entry import BenchmarkModel, MolecularTraining
-from weightspace.tasks.molecular._presets import presets_for
+from weightspace.tasks.molecular._presets import preset, presets_for
 from weightspace.tasks.molecular._run import RunOptions, run_model
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Budget",
     "MolecularTraining",
     "RunOptions",
+    "preset",
     "presets_for",
     "run_benchmark",
     "run_model",

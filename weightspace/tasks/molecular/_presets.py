@@ -45,6 +45,22 @@ MOLECULES: tuple[BenchmarkModel, ...] = (
 DYNAMICS: tuple[BenchmarkModel, ...] = ()
 
 
+def preset(name: str) -> BenchmarkModel:
+    """A preset for molecules by its name.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+
+    Example:
+        >>> preset("tensornet").factory
+        'weightspace.geometric:TensorNet'
+    """
+    found = {entry.name: entry for entry in MOLECULES}
+    if name not in found:
+        raise ConfigurationError(f"preset: found {name!r}, wanted one of {', '.join(found)}")
+    return found[name]
+
+
 def presets_for(splits: MolecularSplits) -> dict[str, BenchmarkModel]:
     """Presets of models that can learn a data set, by name."""
     entries = DYNAMICS if FUTURE in splits.train.atom_values else MOLECULES

@@ -1,0 +1,79 @@
+"""The tables and figures of docs/benchmark.md, from the result files; the text between them is written by hand.
+
+Run:   python -m experiments.benchmark_page          (writes page and figures)
+       python -m experiments.benchmark_page --check   (only says whether the page is up to date)
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments._molecular_tables import TABLES
+from experiments._table_runs import ROOT
+from experiments.molecular_benchmark import FOLDER
+from weightspace.reports.molecular import data_section, rows_of, write_figures
+
+PAGE, FIGURES = ROOT / "docs" / "benchmark.md", ROOT / "docs" / "benchmark"
+MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n)(.*?)(<!-- end \2 -->)", re.DOTALL)
+
+
+def runs_of(name: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """What a table's file holds, and its runs with those of other people's code."""
+    path, others = FOLDER / f"{name}.json", FOLDER / "others" / f"{name}.json"
+    content = json.loads(path.read_text()) if path.is_file() else None
+    runs = list(content["runs"]) if content else []
+    if others.is_file():
+        runs += json.loads(others.read_text())["runs"]
+    return content, runs
+
+
+def section(name: str, *, figures: Path | None) -> str:
+    """The part of the page about one table; its figures are written where a folder is given."""
+    about = next(table.about for table in TABLES if table.name == name)
+    content, runs = runs_of(name)
+    if content is None:
+        return f"{about}\n\nNot run yet.\n"
+    rows = rows_of(runs)
+    notes = {run["model"]["name"]: run["remark"] for run in runs if run.get("remark")}
+    text = data_section(runs[0]["data"], rows, notes).partition("\n\n")[2]
+    shown = list(_figures(name, rows, figures))
+    pictures = "\n".join(f"![{figure.stem}](benchmark/{figure.name})" for figure in shown)
+    return f"{about} {text}\n\n{pictures}\n"
+
+
+def _figures(name: str, rows: Sequence[Any], folder: Path | None) -> list[Path]:
+    if folder is None:
+        return sorted(FIGURES.glob(f"{name}-*.png"))
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for written in write_figures(rows, folder):
+        kind = Path(written).stem.rpartition("-")[2]
+        found.append((folder / written).rename(folder / f"{name}-{kind}.png"))
+    return sorted(found)
+
+
+def page(text: str, *, figures: Path | None = None) -> str:
+    """The page with its marked parts made anew."""
+    return MARKED.sub(lambda found: found[1] + section(found[2], figures=figures) + found[4], text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page, or say whether it is up to date."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where the page is old")
+    arguments = parser.parse_args(argv)
+    text = PAGE.read_text(encoding="utf-8")
+    if arguments.check:
+        old = page(text) != text
+        print("docs/benchmark.md is old: python -m experiments.benchmark_page" if old else "up to date")
+        return int(old)
+    PAGE.write_text(page(text, figures=FIGURES), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""The molecular benchmark: every model of the library, and other people's code where it was run, at an equal budget.
+
+Each run has five minutes of CPU time of one process (two beside each other on two cores); `docs/benchmark.md` shows the
+tables, `python -m experiments.benchmark_page` writes them. Runs that are there are kept.
+
+Run: WEIGHTSPACE_DATA=... python -m experiments.molecular_benchmark [--tables ethanol aspirin] [--jobs 2]
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments._molecular_tables import TABLES, MolecularTable
+from experiments._table_runs import RESULTS
+from weightspace.errors import ConfigurationError
+from weightspace.geometric import SchNet
+from weightspace.molecules import MolecularSplits
+from weightspace.tasks.molecular import BenchmarkModel, BenchmarkPlan, Budget, RunOptions, run_benchmark
+
+FOLDER = RESULTS / "molecules"
+RUNS, BUDGET = Path("runs/molecular_benchmark"), "300s"
+CURVE_POINTS = 40
+SMOKE = MolecularTable("smoke", "sample:ethanol", models=("schnet",))
+
+
+def run_table(
+    table: MolecularTable,
+    *,
+    runs: Path,
+    budget: Budget,
+    jobs: int,
+    progress: bool = True,
+    data_root: Path | None = None,
+) -> dict[str, Any]:
+    """Do the runs of a table that are missing, and return what its file holds."""
+    plan = BenchmarkPlan(
+        data=table.data,
+        models=[_named(model, runs / table.name) for model in table.models],
+        budget=budget,
+        out=runs / table.name,
+        seeds=range(table.seeds),
+        sizes=table.sizes,
+        data_root=data_root,
+        md=table.md,
+    )
+    folders = run_benchmark(plan, options=RunOptions(progress=progress), jobs=jobs, tell=print)
+    found = [json.loads((folder / "result.json").read_text()) for folder in folders]
+    if table.baseline and found:
+        found.append(composition_run(plan.splits(), found[0]))
+    return {"table": table.name, "about": table.about, "runs": [compact(run) for run in found]}
+
+
+def composition_run(splits: MolecularSplits, other: dict[str, Any]) -> dict[str, Any]:
+    """A result of energies by composition alone (least squares) and no forces, beside another run of the same table."""
+    train, model = splits.train, SchNet(channels=2, layers=1)
+    model.double().fit_references(train.z, train.batch, train.values[splits.target])
+    tests: dict[str, dict[str, float]] = {}
+    for label, part in splits.tests.items():
+        off = {"energy": part.values[splits.target] - model.reference_energy(part.z, part.batch)}
+        off |= {} if part.forces is None else {"forces": part.forces.flatten()}
+        scores = {f"{name}_mae": float(value.abs().mean()) for name, value in off.items()}
+        scores |= {f"{name}_rmse": float(value.square().mean().sqrt()) for name, value in off.items()}
+        tests[label] = {"molecules": len(part), **scores}
+    kept = {name: other[name] for name in ("data", "budget", "unit", "notes", "sizes", "hardware")}
+    return {
+        **kept,
+        "model": {"name": "composition alone"},
+        "seed": 0,
+        "tests": tests,
+        "parameters": len(train.elements),
+        "spent": {"seconds": 0.0, "samples": len(train), "ended": "closed form"},
+        "curve": [],
+    }
+
+
+def _named(model: str | BenchmarkModel, folder: Path) -> str:
+    """A model as the command line takes it: a name, or a file for an entry of one's own."""
+    if isinstance(model, str):
+        return model
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{model.name.replace(' ', '-').replace(',', '').replace('=', '')}.json"
+    path.write_text(json.dumps(model.to_json(), indent=1))
+    return str(path)
+
+
+def compact(run: dict[str, Any]) -> dict[str, Any]:
+    """A result with at most `CURVE_POINTS` points of its learning curve and four digits each."""
+    curve = run["curve"]
+    step = max(1, -(-len(curve) // CURVE_POINTS))
+    kept = curve[::-1][::step][::-1]  # the last one stays
+    return {**run, "curve": [{name: float(f"{value:.4g}") for name, value in row.items()} for row in kept]}
+
+
+def commit_of() -> str | None:
+    """Of the checkout that the runs were made with."""
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Run tables, and write a JSON file of each; what they hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [table.name for table in TABLES]
+    parser.add_argument("--tables", nargs="+", choices=names, default=names)
+    parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the runs; those that are there are kept")
+    parser.add_argument("--budget", default=BUDGET, help="of each run")
+    parser.add_argument("--clock", default="process", help="wall or process")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
+    parser.add_argument("--seeds", type=int, help="instead of each table's own number")
+    parser.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
+    parser.add_argument("--smoke", action="store_true", help="one model for a moment on the built-in sample; no files")
+    arguments = parser.parse_args(argv)
+    if arguments.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            return [run_table(SMOKE, runs=Path(folder), budget=Budget(samples=20), jobs=1, progress=False)]
+    budget = Budget.of(arguments.budget, arguments.clock)
+    found = []
+    for table in TABLES:
+        if table.name not in arguments.tables:
+            continue
+        if arguments.seeds is not None:
+            table = MolecularTable(**{**vars(table), "seeds": arguments.seeds})
+        try:
+            content = run_table(
+                table, runs=arguments.runs, budget=budget, jobs=arguments.jobs, data_root=arguments.data_root
+            )
+        except ConfigurationError as error:
+            print(f"{table.name}: skipped: {error}")
+            continue
+        content["commit"] = commit_of()
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        (FOLDER / f"{table.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        found.append(content)
+    return found
+
+
+if __name__ == "__main__":
+    main()

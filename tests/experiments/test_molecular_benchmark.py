@@ -1,0 +1,77 @@
+import json
+
+import pytest
+import torch
+
+from experiments import benchmark_page, molecular_benchmark
+from experiments._gaunt_network import GauntNetwork
+from experiments._molecular_tables import TABLES
+from experiments.molecular_benchmark import compact
+from weightspace.geometric import ForceField, rotation_error
+from weightspace.molecules import load_molecules
+from weightspace.tasks.molecular._presets import models_named
+
+
+@pytest.mark.slow
+def test_smoke():
+    [content] = molecular_benchmark.main(["--smoke"])
+    assert [run["model"]["name"] for run in content["runs"]] == ["schnet"]
+
+
+def test_a_curve_keeps_its_end():
+    curve = [{"seconds": float(k), "forces_mae": 1.23456 / (k + 1)} for k in range(101)]
+    kept = compact({"curve": curve})["curve"]
+    assert len(kept) <= molecular_benchmark.CURVE_POINTS and kept[-1] == {"seconds": 100.0, "forces_mae": 0.01222}
+
+
+def test_the_baseline_knows_composition_alone():
+    splits = load_molecules("sample:ethanol")
+    other = {name: {} for name in ("data", "budget", "unit", "notes", "sizes", "hardware")}
+    scores = molecular_benchmark.composition_run(splits, other)["tests"]["test"]
+    energy = splits.tests["test"].energy
+    assert scores["energy_mae"] == pytest.approx(float((energy - splits.train.energy.mean()).abs().mean()), rel=1e-6)
+    assert scores["forces_rmse"] == pytest.approx(float(splits.tests["test"].forces.square().mean().sqrt()))
+
+
+def test_every_table_names_models_that_there_are(tmp_path):
+    splits = load_molecules("sample:ethanol")
+    for table in TABLES:
+        if table.data == "nbody":
+            continue
+        names = [molecular_benchmark._named(model, tmp_path) for model in table.models]
+        for entry in models_named(names, splits):
+            assert entry.build((1, 6, 8)).elements == (1, 6, 8)
+
+
+@pytest.mark.parametrize("antisymmetric", [False, True])
+def test_gaunt_networks_turn_and_mirror(antisymmetric):
+    torch.manual_seed(0)
+    model = ForceField(GauntNetwork(channels=4, layers=2, antisymmetric=antisymmetric, elements=(1, 6)).double()).eval()
+    z, pos = torch.tensor([1, 6, 6, 1, 1, 6]), torch.randn(6, 3, dtype=torch.float64)
+    [error] = rotation_error(model, {"z": z, "pos": pos}, rotations=4).values()
+    assert error.random["interaction_energy"] < 1e-10 and error.random["forces"] < 1e-10
+    here, there = model(z, pos), model(z, -pos)
+    assert torch.allclose(here["energy"], there["energy"], rtol=1e-10)
+
+
+def test_brackets_change_the_network():
+    z, pos = torch.tensor([1, 6, 6, 1, 1, 6]), torch.randn(6, 3)
+    found = []
+    for bracket in (False, True):
+        torch.manual_seed(0)
+        model = GauntNetwork(channels=4, layers=1, antisymmetric=True, elements=(1, 6))
+        if not bracket:  # without pseudotensors the second product has nothing to couple them to
+            model.layers[0].mix_between.weight.data[3:] = 0
+        found.append(float(model(z, pos)["energy"].detach()))
+    assert abs(found[0] - found[1]) > 1e-6
+
+
+def test_the_page_is_made_of_the_result_files():
+    text = benchmark_page.PAGE.read_text()
+    assert [found[2] for found in benchmark_page.MARKED.finditer(text)] == [table.name for table in TABLES]
+    assert benchmark_page.page(text) == text, "python -m experiments.benchmark_page"
+
+
+def test_result_files_hold_no_paths():
+    for path in benchmark_page.FOLDER.glob("**/*.json"):
+        assert "/work" not in path.read_text() and json.loads(path.read_text())["runs"], path
