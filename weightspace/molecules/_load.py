@@ -6,6 +6,7 @@ from typing import TypedDict
 from weightspace.errors import ConfigurationError
 from weightspace.molecules._botnet import load_3bpa, load_acac
 from weightspace.molecules._molecules import MolecularSplits
+from weightspace.molecules._nbody_splits import nbody_splits
 from weightspace.molecules._own_files import is_file_spec, load_file
 from weightspace.molecules._qm7 import load_qm7
 from weightspace.molecules._qm9 import load_qm9
@@ -13,7 +14,7 @@ from weightspace.molecules._rmd17 import load_rmd17
 from weightspace.molecules._samples import load_sample
 
 WANTED = (
-    "rmd17:<molecule>, acac, acac:600K, 3bpa, qm7, qm9:<target>, qm9:<target>:egnn, sample:<name>, or a file .xyz, "
+    "rmd17:<molecule>, acac, acac:600K, 3bpa, qm7, qm9:<target>, qm9:<target>:egnn, nbody, sample:<name>, or a file .xyz, "
     ".extxyz, .db, .json or .npz"
 )
 
@@ -46,7 +47,7 @@ def load_molecules(
     Args:
         spec: "rmd17:ethanol" and the nine others of rMD17 (950 training, 50 validation, 1,000 test frames); "acac" and
             "acac:600K"; "3bpa"; "qm7"; "qm9:U0" and eleven other targets, "qm9:U0:egnn" with EGNN's split instead of
-            DimeNet's; "sample:ethanol", "sample:acac", "sample:qm7" and "sample:qm9", which lie in the repository; or a
+            DimeNet's; "nbody", which is simulated; "sample:ethanol", "sample:acac", "sample:qm7" and "sample:qm9", which lie in the repository; or a
             file as in `read_molecules`.
         data_root: folder that holds `rmd17/` and others; `WEIGHTSPACE_DATA` by default.
         train: number of training molecules.
@@ -73,6 +74,9 @@ def load_molecules(
         return load_qm7(seed=seed, **sizes, **place)
     if name == "qm9":
         return load_qm9(rest, **sizes, **place)
+    if name == "nbody":
+        given = {"train": train, "validation": validation, "test": test}
+        return nbody_splits(seed=seed, **{part: size for part, size in given.items() if size is not None})
     if name == "sample":
         return load_sample(rest)
     if is_file_spec(spec):

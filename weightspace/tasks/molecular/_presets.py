@@ -14,6 +14,11 @@ from weightspace.tasks.molecular._objectives import FUTURE
 GEOMETRIC = "weightspace.geometric:"
 SHORT = "sizes and training chosen on validation molecules of ethanol at five minutes of one core"
 
+
+def _particles(learning_rate: float) -> MolecularTraining:
+    return MolecularTraining(learning_rate=learning_rate, batch_size=100, check_every=3000)
+
+
 MOLECULES: tuple[BenchmarkModel, ...] = (
     BenchmarkModel("schnet", f"{GEOMETRIC}SchNet", {"cutoff": 5.0}, source=SHORT),
     BenchmarkModel("egnn", f"{GEOMETRIC}EGNN", {"channels": 64, "layers": 4, "cutoff": 5.0}, source=SHORT),
@@ -42,7 +47,13 @@ MOLECULES: tuple[BenchmarkModel, ...] = (
         source=SHORT,
     ),
 )
-DYNAMICS: tuple[BenchmarkModel, ...] = ()
+PARTICLES = "sizes as published, learning rates chosen on validation systems at two minutes of one core"
+DYNAMICS: tuple[BenchmarkModel, ...] = (
+    BenchmarkModel("linear", f"{GEOMETRIC}LinearDynamics", training=_particles(1e-2), source=PARTICLES),
+    BenchmarkModel("egnn", f"{GEOMETRIC}EGNNDynamics", training=_particles(1e-3), source=PARTICLES),
+    BenchmarkModel("ponita", f"{GEOMETRIC}PonitaDynamics", training=_particles(2e-3), source=PARTICLES),
+    BenchmarkModel("steerable", f"{GEOMETRIC}SteerableDynamics", training=_particles(5e-3), source=PARTICLES),
+)
 
 
 def preset(name: str) -> BenchmarkModel:
