@@ -17,13 +17,14 @@ def known_elements(model: AbstractAtomisticModel, z: Sequence[int]) -> None:
     Raises:
         MoleculeError: one is not.
     """
-    strange = [(atom, element) for atom, element in enumerate(z) if element not in set(model.elements)]
+    known = set(model.elements)
+    strange = [(atom, element) for atom, element in enumerate(z) if element not in known]
     if strange:
         symbols = ase_module("ase.data", "the elements' names").chemical_symbols
         atom, element = strange[0]
         raise MoleculeError(
             f"atom {atom} is {symbols[element]}, and {type(model).__name__} was trained on "
-            f"{' '.join(symbols[known] for known in model.elements)}; train it on data with {symbols[element]}"
+            f"{' '.join(symbols[each] for each in model.elements)}; train it on data with {symbols[element]}"
         )
 
 
