@@ -28,6 +28,7 @@ def _bench_molecules(arguments: argparse.Namespace) -> None:
         sizes={name: size for name, size in sizes.items() if size is not None},
         data_root=arguments.data_root,
         md=arguments.md,
+        forces=arguments.forces,
     )
     options = RunOptions(
         accelerator=arguments.accelerator,
@@ -53,7 +54,12 @@ def add_bench_molecules(commands: Commands) -> None:
     parser.add_argument("--train", type=int, help="training molecules (default: the data set's)")
     parser.add_argument("--validation", type=int, help="validation molecules")
     parser.add_argument("--test", type=int, help="test molecules")
-    parser.add_argument("--md", action="store_true", help="run molecular dynamics with every model, too")
+    parser.add_argument(
+        "--forces",
+        action=argparse.BooleanOptionalAction,
+        help="learn forces, or not (default: where the data have them)",
+    )
+    parser.add_argument("--md", action="store_true", help="run molecular dynamics with the first seed's models, too")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="of each run on the CPU (default: 1)")
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu or auto")

@@ -23,6 +23,7 @@ from weightspace.molecules._nbody import (
 )
 from weightspace.molecules._nbody_exact import simulate_exactly
 from weightspace.molecules._nbody_splits import nbody_splits
+from weightspace.molecules._neighbour_checks import check_neighbours
 from weightspace.molecules._own_files import read_molecules
 from weightspace.molecules._pair_distribution import jensen_shannon, pair_distribution, wright_factor
 from weightspace.molecules._predict_molecule import Relaxation, predict_molecules
@@ -46,6 +47,7 @@ __all__ = [
     "bonds_of",
     "charged_energy",
     "check_molecules",
+    "check_neighbours",
     "composition_baseline",
     "concatenate",
     "draw_charged_particles",

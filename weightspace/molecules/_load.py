@@ -75,8 +75,12 @@ def load_molecules(
     if name == "qm9":
         return load_qm9(rest, **sizes, **place)
     if name == "nbody":
-        given = {"train": train, "validation": validation, "test": test}
-        return nbody_splits(seed=seed, **{part: size for part, size in given.items() if size is not None})
+        return nbody_splits(
+            seed=seed,
+            train=3000 if train is None else train,
+            validation=2000 if validation is None else validation,
+            test=2000 if test is None else test,
+        )
     if name == "sample":
         return load_sample(rest)
     if is_file_spec(spec):

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules import load_molecules
@@ -110,6 +111,40 @@ def test_errors_of_the_data_come_before_anything_runs(tmp_path):
     with pytest.raises(MoleculeError, match="twice.xyz"):
         run_benchmark(BenchmarkPlan(str(path), ["schnet"], Budget(samples=10), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def write_energies(path, *, forces=False, far=False):
+    numbers = torch.Generator().manual_seed(0)
+    lines = []
+    for _ in range(20):
+        x = (9.0 if far else 1.0) + 0.1 * float(torch.rand((), generator=numbers))
+        keys = "species:S:1:pos:R:3" + (":forces:R:3" if forces else "")
+        rest = " 0 0 0" if forces else ""
+        lines.append(f"2\nProperties={keys} energy={-1.0 - x}\nH 0 0 0{rest}\nH {x} 0 0{rest}\n")
+    path.write_text("".join(lines))
+    return path
+
+
+def test_a_force_loss_asks_for_forces(tmp_path):
+    path = write_energies(tmp_path / "plain.xyz")
+    plan = BenchmarkPlan(str(path), ["schnet"], Budget(samples=10), tmp_path / "out", forces=True)
+    with pytest.raises(MoleculeError, match="found no forces in the training part, wanted them for the force loss"):
+        run_benchmark(plan)
+    with pytest.raises(MoleculeError, match="no forces"):
+        BenchmarkPlan(str(path), ["schnet"], Budget(samples=10), tmp_path / "out", forces=True).splits()
+
+
+def test_forces_can_be_left_out(sample, tmp_path):
+    plan = BenchmarkPlan("sample:ethanol", ["schnet"], Budget(samples=10), tmp_path, forces=False)
+    assert plan.splits().train.forces is None and sample.train.forces is not None
+
+
+def test_an_atom_without_neighbours_is_named(here):
+    path = write_energies(here / "far.xyz", far=True)
+    plan = BenchmarkPlan(str(path), ["tiny.json"], Budget(samples=10), here / "out")
+    said: list[str] = []
+    assert run_benchmark(plan, tell=said.append) == []
+    assert "has no neighbour within the model's cutoff of 4 Å" in said[-1]
 
 
 def test_training_rules_are_checked():

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from weightspace.errors import ConfigurationError
-from weightspace.molecules import MolecularSplits, load_molecules
+from weightspace.molecules import MolecularSplits, Molecules, load_molecules, require_forces
 from weightspace.tasks._folder import write_json
 from weightspace.tasks.molecular._budget import Budget
 from weightspace.tasks.molecular._entry import BenchmarkModel
@@ -37,7 +37,8 @@ class BenchmarkPlan:
         seeds: of weights and order; the split is the same for all.
         sizes: "train", "validation" and "test" molecules, where not the data set's own numbers.
         data_root: folder of full data sets; None for `WEIGHTSPACE_DATA`.
-        md: whether each model runs molecular dynamics afterwards.
+        md: whether each model of the first seed runs molecular dynamics afterwards.
+        forces: whether forces are learnt; None where the data have them.
     """
 
     data: str
@@ -48,12 +49,20 @@ class BenchmarkPlan:
     sizes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     data_root: Path | None = None
     md: bool = False
+    forces: bool | None = None
 
     def splits(self, *, download: bool = False, progress: bool = False) -> MolecularSplits:
         """The data, checked."""
-        return load_molecules(
+        found = load_molecules(
             self.data, data_root=self.data_root, download=download, progress=progress, **dict(self.sizes)
         )
+        if self.forces:
+            require_forces(found)
+        return without_forces(found) if self.forces is False else found
+
+    def runs_md(self, seed: int) -> bool:
+        """Whether the models of a seed run molecular dynamics."""
+        return self.md and seed == self.seeds[0]
 
     def folder(self, model: str, seed: int) -> Path:
         """Of one run."""
@@ -69,6 +78,17 @@ def slug(name: str) -> str:
     """
     stem = Path(name).stem if Path(name).suffix in {".npz", ".xyz", ".extxyz", ".db"} else name
     return re.sub(r"[^A-Za-z0-9_.=+]+", "-", stem).strip("-")
+
+
+def without_forces(splits: MolecularSplits) -> MolecularSplits:
+    """The same data with energies alone."""
+
+    def part(molecules: Molecules) -> Molecules:
+        kept = {name: value for name, value in molecules.atom_values.items() if name != "forces"}
+        return replace(molecules, atom_values=kept)
+
+    tests = {label: part(molecules) for label, molecules in splits.tests.items()}
+    return replace(splits, train=part(splits.train), validation=part(splits.validation), tests=tests)
 
 
 def run_benchmark(
@@ -117,7 +137,7 @@ def run_benchmark(
 
 def _is_done(plan: BenchmarkPlan, entry: BenchmarkModel, seed: int) -> bool:
     path = plan.folder(entry.name, seed) / RESULT
-    return path.is_file() and (not plan.md or "md" in json.loads(path.read_text()))
+    return path.is_file() and (not plan.runs_md(seed) or "md" in json.loads(path.read_text()))
 
 
 class _Children:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from weightspace.errors import ConfigurationError
 from weightspace.geometric import AbstractAtomisticModel, ForceField
-from weightspace.molecules import MolecularSplits, Molecules
+from weightspace.molecules import MolecularSplits, Molecules, check_neighbours
 from weightspace.tasks.molecular._batches import Batch
 from weightspace.tasks.molecular._entry import MolecularTraining
 
@@ -33,7 +33,11 @@ class AbstractObjective(nn.Module, ABC):
 
     @abstractmethod
     def prepared(self, splits: MolecularSplits) -> MolecularSplits:
-        """Fit what the model needs to know of the training molecules, and add targets to all parts."""
+        """Fit what the model needs to know of the training molecules, and add targets to all parts.
+
+        Raises:
+            MoleculeError: an atom without neighbours within the model's cutoff.
+        """
 
     @abstractmethod
     def outputs(self, batch: Batch) -> dict[str, Tensor]:
@@ -87,6 +91,8 @@ class EnergyObjective(AbstractObjective):
     def prepared(self, splits: MolecularSplits) -> MolecularSplits:
         """References and scale of the model from the training molecules; "interaction" is what they leave."""
         train, model = splits.train, self.model
+        for label, part in {"training": train, "validation": splits.validation, **splits.tests}.items():
+            check_neighbours(part, model.cutoff, where=f"{splits.name}, {label}")
         energies = train.values[self.target]
         if splits.isolated:
             model.references.zero_()

@@ -16,7 +16,7 @@ SHORT = "sizes and training chosen on validation molecules of ethanol at five mi
 
 
 def _particles(learning_rate: float) -> MolecularTraining:
-    return MolecularTraining(learning_rate=learning_rate, batch_size=100, check_every=3000)
+    return MolecularTraining(learning_rate=learning_rate, batch_size=100, check_every=3000, clip=1.0)
 
 
 MOLECULES: tuple[BenchmarkModel, ...] = (

@@ -7,7 +7,7 @@ from weightspace.errors import ConfigurationError
 from weightspace.molecules import MolecularSplits, md_stability
 from weightspace.tasks.molecular._objectives import AbstractObjective, EnergyObjective
 
-STEPS, REPLICAS, TIMESTEP, ROOM_TEMPERATURE = 5000, 8, 0.5, 300.0
+STEPS, REPLICAS, TIMESTEP, ROOM_TEMPERATURE = 4000, 4, 0.5, 300.0
 
 
 def stability_of(objective: AbstractObjective, splits: MolecularSplits) -> dict[str, Any]:

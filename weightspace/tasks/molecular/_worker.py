@@ -25,7 +25,7 @@ def work(path: Path) -> dict[str, Any]:
         budget=plan.budget,
         seed=job["seed"],
         options=RunOptions(**job["options"]),
-        md=plan.md,
+        md=plan.runs_md(job["seed"]),
     )
 
 
