@@ -35,7 +35,7 @@ def milliseconds(
     CPU time of the process on the CPU, wall time elsewhere; the median of some repetitions after one that warms up.
     """
     part = splits.train[: min(batch_size, len(splits.train))]
-    batch, count = moved(batch_of(part), device), len(part)
+    batch, count = moved(batch_of(part), objective), len(part)
 
     def predict() -> None:
         objective.eval()
@@ -82,13 +82,13 @@ def _seconds(call: Callable[[], Any], device: torch.device, repeats: int) -> flo
     return median(taken)
 
 
-def equivariance_error(objective: AbstractObjective, molecules: Molecules, device: torch.device) -> dict[str, float]:
+def equivariance_error(objective: AbstractObjective, molecules: Molecules) -> dict[str, float]:
     """Root mean square change under random rotations, in the precision of the training.
 
     "energy" in eV per molecule with "energy_relative" to that of interaction energies, "forces" relative to that of
     forces; or "positions" relative to how far particles move.
     """
-    batch = moved(batch_of(molecules[: min(TURNED, len(molecules))]), device)
+    batch = moved(batch_of(molecules[: min(TURNED, len(molecules))]), objective)
     generator = torch.Generator().manual_seed(0)
     objective.eval()
     if isinstance(objective, EnergyObjective):

@@ -125,8 +125,8 @@ def _trained(
         "spent": {"seconds": round(task.seconds, 2), "samples": task.samples, "ended": ended},
         "curve": task.curve,
         "validation": min(task.curve, key=lambda row: row[MONITOR]),
-        "tests": test_scores(objective, splits, folder, device),
-        "equivariance_error": equivariance_error(objective, next(iter(splits.tests.values())), device),
+        "tests": test_scores(objective, splits, folder),
+        "equivariance_error": equivariance_error(objective, next(iter(splits.tests.values()))),
         "milliseconds": milliseconds(objective, splits, batch_size=entry.training.batch_size, device=device),
         "peak_memory_mb": round(peak, 1),
         "memory_before_mb": round(before, 1) if device.type == "cpu" else 0.0,
@@ -219,15 +219,12 @@ def _checkpoint(folder: Path, name: str, monitor: str | None) -> ModelCheckpoint
     )
 
 
-def test_scores(
-    objective: AbstractObjective, splits: MolecularSplits, folder: Path, device: torch.device
-) -> dict[str, dict[str, float]]:
+def test_scores(objective: AbstractObjective, splits: MolecularSplits, folder: Path) -> dict[str, dict[str, float]]:
     """Errors of every test part; predictions go to `predictions.npz`."""
     found: dict[str, dict[str, float]] = {}
     arrays: dict[str, np.ndarray] = {}
-    objective.to(device)
     for label, molecules in splits.tests.items():
-        predictions = predictions_of(objective, molecules, device)
+        predictions = predictions_of(objective, molecules)
         found[label] = {"molecules": len(molecules), **predictions.scores()}
         arrays |= _arrays(label, predictions)
     np.savez_compressed(folder / PREDICTIONS, allow_pickle=False, **arrays)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from weightspace.molecules import Molecules
 from weightspace.tasks.molecular._batches import Batch, in_order
@@ -38,13 +38,13 @@ class Predictions:
         return errors_of({name: self.predicted[name] - self.wanted[name] for name in self.wanted})
 
 
-def predictions_of(objective: AbstractObjective, molecules: Molecules, device: torch.device) -> Predictions:
-    """What an objective's model, in evaluation mode on a device, says of molecules."""
+def predictions_of(objective: AbstractObjective, molecules: Molecules) -> Predictions:
+    """What an objective's model, in evaluation mode where it is, says of molecules."""
     objective.eval()
     predicted: dict[str, list[Tensor]] = {name: [] for name in objective.quantities}
     wanted: dict[str, list[Tensor]] = {name: [] for name in objective.quantities}
     for batch in in_order(molecules):
-        batch = moved(batch, device)
+        batch = moved(batch, objective)
         with torch.no_grad():
             outputs = objective.outputs(batch)
         for name, target in objective.targets(batch).items():
@@ -56,6 +56,10 @@ def predictions_of(objective: AbstractObjective, molecules: Molecules, device: t
     )
 
 
-def moved(batch: Batch, device: torch.device) -> Batch:
-    """A batch on a device."""
-    return {name: value.to(device) for name, value in batch.items()}
+def moved(batch: Batch, like: nn.Module) -> Batch:
+    """A batch on the device and in the precision of a module's parameters."""
+    first = next(like.parameters())
+    return {
+        name: value.to(device=first.device, dtype=first.dtype if value.is_floating_point() else None)
+        for name, value in batch.items()
+    }
