@@ -79,6 +79,14 @@ def test_a_model_that_fails_is_reported_and_the_others_go_on(here):
     assert "wide/seed0: ConfigurationError" in build_benchmark_page(plan.out)
 
 
+def test_a_run_that_is_interrupted_is_no_failure(here, monkeypatch):
+    monkeypatch.setattr(InProcess, "wait", lambda self: 130)
+    plan = BenchmarkPlan("sample:ethanol", ["tiny.json"], Budget(samples=20), here / "out")
+    said: list[str] = []
+    assert run_benchmark(plan, tell=said.append) == [] and said[-1] == "tiny, seed 0: interrupted"
+    assert not (plan.folder("tiny", 0) / "failure.json").exists()
+
+
 def test_every_preset_is_a_model_of_its_data(sample):
     for entry in presets_for(sample).values():
         assert entry.build(sample.train.elements).elements == sample.train.elements

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from weightspace.tasks.molecular._presets import models_named
 from weightspace.tasks.molecular._run import RESULT, RunOptions
 
 JOB, FAILURE, LOG = "job.json", "failure.json", "log.txt"
+INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,8 @@ def _run_alone(
         code = process.wait()
     if code == 0:
         return _summary(json.loads((folder / RESULT).read_text()))
+    if code in INTERRUPTED:
+        return "interrupted"
     if not (folder / FAILURE).is_file():
         write_json(folder / FAILURE, {"error": f"the process ended with code {code}; see {folder / LOG}"})
     return "failed: " + json.loads((folder / FAILURE).read_text())["error"]
