@@ -50,8 +50,8 @@ MOLECULES: tuple[BenchmarkModel, ...] = (
 PARTICLES = "sizes as published, learning rates chosen on validation systems at two minutes of one core"
 DYNAMICS: tuple[BenchmarkModel, ...] = (
     BenchmarkModel("linear", f"{GEOMETRIC}LinearDynamics", training=_particles(1e-2), source=PARTICLES),
-    BenchmarkModel("egnn", f"{GEOMETRIC}EGNNDynamics", training=_particles(1e-3), source=PARTICLES),
-    BenchmarkModel("ponita", f"{GEOMETRIC}PonitaDynamics", training=_particles(2e-3), source=PARTICLES),
+    BenchmarkModel("egnn", f"{GEOMETRIC}EGNNDynamics", training=_particles(2e-3), source=PARTICLES),
+    BenchmarkModel("ponita", f"{GEOMETRIC}PonitaDynamics", training=_particles(3e-3), source=PARTICLES),
     BenchmarkModel("steerable", f"{GEOMETRIC}SteerableDynamics", training=_particles(5e-3), source=PARTICLES),
 )
 
