@@ -4,6 +4,7 @@ import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from weightspace.errors import ConfigurationError
 from weightspace.factory import object_named
@@ -12,44 +13,43 @@ from weightspace.tasks.molecular._entry import BenchmarkModel, MolecularTraining
 from weightspace.tasks.molecular._objectives import FUTURE
 
 GEOMETRIC = "weightspace.geometric:"
-SHORT = "sizes and training chosen on validation molecules of ethanol at five minutes of one core"
+SHORT = "sizes and training chosen on validation molecules of ethanol by runs of one minute of one core"
+
+SMALL_ESCN = {
+    "channels": 32,
+    "layers": 2,
+    "lmax": 3,
+    "mmax": 2,
+    "hidden_channels": 32,
+    "edge_channels": 32,
+    "num_rbf": 32,
+    "activation": "gate",
+}
 
 
-def _particles(learning_rate: float) -> MolecularTraining:
-    return MolecularTraining(learning_rate=learning_rate, batch_size=100, check_every=3000, clip=1.0)
+def _short(name: str, model: str, learning_rate: float, **arguments: Any) -> BenchmarkModel:
+    training = MolecularTraining(learning_rate=learning_rate, batch_size=5, energy_weight=3.0)
+    return BenchmarkModel(name, f"{GEOMETRIC}{model}", arguments, training, SHORT)
+
+
+def _particles(learning_rate: float, *, patience: int = 100) -> MolecularTraining:
+    return MolecularTraining(learning_rate=learning_rate, batch_size=100, check_every=3000, clip=1.0, patience=patience)
 
 
 MOLECULES: tuple[BenchmarkModel, ...] = (
-    BenchmarkModel("schnet", f"{GEOMETRIC}SchNet", {"cutoff": 5.0}, source=SHORT),
-    BenchmarkModel("egnn", f"{GEOMETRIC}EGNN", {"channels": 64, "layers": 4, "cutoff": 5.0}, source=SHORT),
-    BenchmarkModel("tensornet", f"{GEOMETRIC}TensorNet", source=SHORT),
-    BenchmarkModel("ponita", f"{GEOMETRIC}Ponita", {"channels": 64, "layers": 3}, source=SHORT),
-    BenchmarkModel("ponita-explicit", f"{GEOMETRIC}PonitaExplicitBasis", {"channels": 64, "layers": 3}, source=SHORT),
-    BenchmarkModel("nequip", f"{GEOMETRIC}NequIP", {"lmax": 1}, source=SHORT),
-    BenchmarkModel("mace", f"{GEOMETRIC}MACE", {"shape": {"channels": 32, "lmax": 2, "hidden_lmax": 1}}, source=SHORT),
-    BenchmarkModel("mfn", f"{GEOMETRIC}MatrixFunctionNetwork", {"channels": 16, "lmax": 1}, source=SHORT),
-    BenchmarkModel(
-        "escn",
-        f"{GEOMETRIC}ESCN",
-        {
-            "shape": {
-                "channels": 32,
-                "layers": 3,
-                "lmax": 2,
-                "mmax": 1,
-                "hidden_channels": 32,
-                "edge_channels": 32,
-                "num_rbf": 32,
-                "activation": "gate",
-            },
-            "cutoff": 5.0,
-        },
-        source=SHORT,
-    ),
+    _short("schnet", "SchNet", 4e-3, channels=64, layers=3, num_rbf=32, cutoff=5.0),
+    _short("egnn", "EGNN", 2e-3, channels=64, layers=4, cutoff=5.0, update_coordinates=False),
+    _short("tensornet", "TensorNet", 5e-3, channels=64),
+    _short("ponita", "Ponita", 6e-3, channels=32, layers=3, basis_channels=64),
+    _short("ponita-explicit", "PonitaExplicitBasis", 6e-3, channels=64, layers=2),
+    _short("nequip", "NequIP", 3e-2, channels=32, layers=3, lmax=1, radial=[8, 32]),
+    _short("mace", "MACE", 3e-2, shape={"channels": 32, "lmax": 2, "hidden_lmax": 1, "radial": [8, 64]}),
+    _short("mfn", "MatrixFunctionNetwork", 2e-2, channels=16, lmax=1, resolvents=[4, 8], radial=[8, 32]),
+    _short("escn", "ESCN", 8e-3, shape=SMALL_ESCN, cutoff=5.0),
 )
 PARTICLES = "sizes as published, learning rates chosen on validation systems at two minutes of one core"
 DYNAMICS: tuple[BenchmarkModel, ...] = (
-    BenchmarkModel("linear", f"{GEOMETRIC}LinearDynamics", training=_particles(1e-2), source=PARTICLES),
+    BenchmarkModel("linear", f"{GEOMETRIC}LinearDynamics", training=_particles(1e-2, patience=5), source=PARTICLES),
     BenchmarkModel("egnn", f"{GEOMETRIC}EGNNDynamics", training=_particles(2e-3), source=PARTICLES),
     BenchmarkModel("ponita", f"{GEOMETRIC}PonitaDynamics", training=_particles(3e-3), source=PARTICLES),
     BenchmarkModel("steerable", f"{GEOMETRIC}SteerableDynamics", training=_particles(5e-3), source=PARTICLES),
