@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from weightspace.molecules._ase import ase_module
 from weightspace.molecules._checks import check_molecules, require_forces
+from weightspace.molecules._composition import composition_baseline, composition_energies
 from weightspace.molecules._dynamics import Trajectory, run_dynamics
 from weightspace.molecules._dynamics_bonds import Bonds, bonds_of, equilibrium_bonds
 from weightspace.molecules._dynamics_simulate import simulate
@@ -27,7 +28,6 @@ from weightspace.molecules._neighbour_checks import check_neighbours
 from weightspace.molecules._own_files import read_molecules
 from weightspace.molecules._pair_distribution import jensen_shannon, pair_distribution, wright_factor
 from weightspace.molecules._predict_molecule import Relaxation, predict_molecules
-from weightspace.molecules._qm7 import composition_baseline
 from weightspace.molecules._relax import relax
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ __all__ = [
     "check_molecules",
     "check_neighbours",
     "composition_baseline",
+    "composition_energies",
     "concatenate",
     "draw_charged_particles",
     "equilibrium_bonds",

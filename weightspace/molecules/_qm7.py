@@ -130,38 +130,3 @@ def _joined(texts: Mapping[str, str], table: Mapping[str, tuple[float, float]], 
         ptr=torch.tensor(ptr),
         values={ENERGY: energies[:, 0].contiguous(), DFTB3: energies[:, 1].contiguous()},
     )
-
-
-def composition_baseline(splits: MolecularSplits) -> dict[str, float]:
-    """Mean absolute error of a linear fit on the counts of elements alone, of each test part.
-
-    What a model must beat: it sees no positions. The fit is least squares on the training part, with an intercept;
-    the error is in the unit of the target (eV for energies).
-
-    Args:
-        splits: as loaded.
-
-    Example:
-        >>> from weightspace.molecules import Molecules, MolecularSplits
-        >>> two = Molecules(torch.tensor([1, 1, 6]), torch.eye(3).double(), torch.tensor([0, 2, 3]),
-        ...                 {"energy": torch.tensor([2.0, 5.0]).double()})
-        >>> composition_baseline(MolecularSplits("two", two, two, {"test": two}))["test"] < 1e-12
-        True
-    """
-    parts = {"": splits.train, **splits.tests}
-    elements = sorted({z for part in parts.values() for z in part.elements})
-    counts = {
-        label: torch.cat([_counts(part, elements), torch.ones(len(part), 1)], 1).double()
-        for label, part in parts.items()
-    }
-    fit = torch.linalg.lstsq(counts[""], splits.train.values[splits.target][:, None], driver="gelsd").solution[:, 0]
-    return {
-        label: float((counts[label] @ fit - part.values[splits.target]).abs().mean())
-        for label, part in splits.tests.items()
-    }
-
-
-def _counts(molecules: Molecules, elements: list[int]) -> Tensor:
-    column = torch.searchsorted(torch.tensor(elements), molecules.z)
-    flat = molecules.batch * len(elements) + column
-    return torch.bincount(flat, minlength=len(molecules) * len(elements)).reshape(len(molecules), -1)

@@ -11,6 +11,7 @@ from weightspace.factory import object_named
 from weightspace.molecules import MolecularSplits
 from weightspace.tasks.molecular._entry import BenchmarkModel, MolecularTraining
 from weightspace.tasks.molecular._objectives import FUTURE
+from weightspace.tasks.molecular._paper_presets import PAPERS
 
 GEOMETRIC = "weightspace.geometric:"
 SHORT = "sizes and training chosen on validation molecules of ethanol by runs of one minute of one core"
@@ -57,7 +58,7 @@ DYNAMICS: tuple[BenchmarkModel, ...] = (
 
 
 def preset(name: str) -> BenchmarkModel:
-    """A preset for molecules by its name.
+    """A preset for molecules by its name, "tensornet", or as in the paper, "tensornet-paper".
 
     Raises:
         ConfigurationError: there is none of that name.
@@ -66,14 +67,14 @@ def preset(name: str) -> BenchmarkModel:
         >>> preset("tensornet").factory
         'weightspace.geometric:TensorNet'
     """
-    found = {entry.name: entry for entry in MOLECULES}
+    found = {entry.name: entry for entry in (*MOLECULES, *PAPERS)}
     if name not in found:
         raise ConfigurationError(f"preset: found {name!r}, wanted one of {', '.join(found)}")
     return found[name]
 
 
 def presets_for(splits: MolecularSplits) -> dict[str, BenchmarkModel]:
-    """Presets of models that can learn a data set, by name."""
+    """Presets of models that can learn a data set, by name; those of the papers are not among them."""
     entries = DYNAMICS if FUTURE in splits.train.atom_values else MOLECULES
     return {entry.name: entry for entry in entries}
 
@@ -81,25 +82,28 @@ def presets_for(splits: MolecularSplits) -> dict[str, BenchmarkModel]:
 def models_named(names: Sequence[str], splits: MolecularSplits) -> list[BenchmarkModel]:
     """Presets by name, "all" of them, one's own models by `package.module:name`, or JSON files of `BenchmarkModel`s.
 
+    Presets as in the papers ("mace-paper") have to be named; "all" leaves them out.
+
     Raises:
         ConfigurationError: a name that nothing answers to, or twice the same.
     """
     presets = presets_for(splits)
+    known = presets | ({} if FUTURE in splits.train.atom_values else {entry.name: entry for entry in PAPERS})
     found: list[BenchmarkModel] = []
     for name in names:
         if name == "all":
             found += presets.values()
-        elif name in presets:
-            found.append(presets[name])
+        elif name in known:
+            found.append(known[name])
         elif name.endswith(".json"):
             found += _from_file(Path(name))
         elif ":" in name:
             found.append(_from_path(name))
         else:
-            near = difflib.get_close_matches(name, presets, 1)
+            near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigurationError(
-                f"models: found {name!r}, wanted one of {', '.join(presets)}, a path package.module:name, or a JSON "
+                f"models: found {name!r}, wanted one of {', '.join(known)}, a path package.module:name, or a JSON "
                 f"file{hint}"
             )
     double = [entry.name for k, entry in enumerate(found) if entry.name in {other.name for other in found[:k]}]
