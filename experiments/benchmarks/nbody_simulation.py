@@ -26,7 +26,8 @@ FRAMES, FRAME_STEPS = 49, 100
 PUBLISHED = {
     "repository": "github.com/vgsatorras/egnn",
     "commit": "e9ca6c0c3e1d30a7598efbd66034121b4af8dccc",
-    "command": "ChargedParticlesSim().sample_trajectory(T=5000, sample_freq=100), 20 systems, one thread, nothing else running",
+    "command": "ChargedParticlesSim().sample_trajectory(T=5000, sample_freq=100), 20 systems, one thread, nothing else "
+    "running",
     "simulations per second": 5.13,
 }
 
