@@ -1,7 +1,7 @@
 """Numbers that papers and their repositories report, shown beside measured ones and never mixed with them.
 
-Only what has been read in the place that `source` names is here (tables of papers, in transcriptions). Draws of training
-and test molecules, budgets and machines are the authors' own. "of kgcnn" marks that library's implementation.
+Only what has been read in the place that `source` names is here (tables of papers, in transcriptions). Draws of
+molecules, budgets and machines are the authors' own. "of kgcnn" marks that library's implementation.
 """
 
 from dataclasses import dataclass
