@@ -137,7 +137,7 @@ def data_section(data: str, rows: Sequence[BenchmarkRow], notes: Mapping[str, st
     published = published_for(data)
     if published:
         lines = [[p.model, p.test, p.text, p.source] for p in published]
-        words = "Published, trained to the end by their authors:"
+        words = "Published, with longer trainings:"
         parts.append(f"{words}\n\n" + markdown_table(["model", "test", "E / F", "source"], lines))
     said = [f"- {model}: {text}" for model, text in notes.items() if model in {row.model for row in rows}]
     return "\n\n".join([*parts, *["\n".join(said)] * bool(said)])
