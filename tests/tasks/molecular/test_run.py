@@ -7,7 +7,7 @@ import torch
 
 from weightspace.errors import CheckpointError, ConfigurationError
 from weightspace.geometric import SchNet
-from weightspace.tasks.molecular import BenchmarkModel, Budget, MolecularTraining, run_model
+from weightspace.tasks.molecular import BenchmarkModel, Budget, MolecularTraining, RunOptions, run_model
 from weightspace.tasks.molecular import _run as run
 from weightspace.tasks.molecular._batches import training_order
 
@@ -121,3 +121,28 @@ def test_an_order_shows_every_molecule_equally_often():
     seen = torch.cat([training_order(7, 5, epoch, seed=3) for epoch in range(7)])
     assert torch.equal(seen.bincount(), torch.full((7,), 5))
     assert not torch.equal(seen[:7], torch.cat([training_order(7, 5, epoch, seed=4) for epoch in range(2)])[:7])
+
+
+def test_options_that_nothing_understands():
+    with pytest.raises(ConfigurationError, match="found accelerator 'tpu' .* wanted one of cpu, gpu, auto"):
+        RunOptions(accelerator="tpu")
+    with pytest.raises(ConfigurationError, match="precision '8-true'"):
+        RunOptions(precision="8-true")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there():
+    with pytest.raises(ConfigurationError, match="no CUDA device; take 'cpu' or 'auto'"):
+        RunOptions(accelerator="gpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_run_on_a_gpu(splits, tmp_path):
+    result = run_model(SMALL, splits, tmp_path, budget=BUDGET, options=RunOptions(accelerator="gpu"))
+    assert result["hardware"]["device"] == torch.cuda.get_device_name(0) and result["peak_memory_mb"] > 0
+
+
+def test_mixed_precision_trains(splits, tmp_path, finished):
+    options = RunOptions(precision="bf16-mixed")
+    result = run_model(SMALL, splits, tmp_path, budget=Budget(samples=200), options=options)
+    assert math.isfinite(result["tests"]["test"]["forces_mae"])

@@ -20,8 +20,9 @@ from weightspace.molecules import MolecularSplits, Molecules, load_molecules, re
 from weightspace.tasks._folder import write_json
 from weightspace.tasks.molecular._budget import Budget
 from weightspace.tasks.molecular._entry import BenchmarkModel
+from weightspace.tasks.molecular._fit import RunOptions
 from weightspace.tasks.molecular._presets import models_named
-from weightspace.tasks.molecular._run import RESULT, RunOptions
+from weightspace.tasks.molecular._run import RESULT
 
 JOB, FAILURE, LOG = "job.json", "failure.json", "log.txt"
 INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)

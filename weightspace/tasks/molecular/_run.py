@@ -2,28 +2,23 @@
 
 import json
 import platform
-import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
 from torch import nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from weightspace import __version__
-from weightspace.errors import CheckpointError, ConfigurationError
+from weightspace.errors import ConfigurationError
 from weightspace.molecules import MolecularSplits
 from weightspace.pretrained import save_pretrained
-from weightspace.tasks._folder import quiet_lightning, read_training_checkpoint, write_json
-from weightspace.tasks.molecular._batches import MoleculeData
+from weightspace.tasks._folder import read_training_checkpoint, write_json
 from weightspace.tasks.molecular._budget import Budget
-from weightspace.tasks.molecular._budget_bar import BudgetBar
 from weightspace.tasks.molecular._entry import BenchmarkModel
+from weightspace.tasks.molecular._fit import RunOptions, fit
 from weightspace.tasks.molecular._measure import (
     device_name,
     equivariance_error,
@@ -37,25 +32,6 @@ from weightspace.tasks.molecular._stability import stability_of
 from weightspace.tasks.molecular._task import MONITOR, MolecularTask
 
 SETTINGS, RESULT, PREDICTIONS, MODEL = "run.json", "result.json", "predictions.npz", "model"
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How runs are done, beside what is compared.
-
-    Args:
-        accelerator: of Lightning: "cpu", "gpu", "auto".
-        precision: of Lightning: "32-true", "64-true", "bf16-mixed", "16-mixed".
-        compile: whether energies and forces are compiled; compilation counts against a budget of time.
-        threads: of the CPU; None for what torch takes.
-        progress: show a bar.
-    """
-
-    accelerator: str = "cpu"
-    precision: str = "32-true"
-    compile: bool = False
-    threads: int | None = 1
-    progress: bool = False
 
 
 def run_model(
@@ -115,8 +91,8 @@ def _trained(
     splits = objective.prepared(splits)
     task = MolecularTask(objective, entry.training, budget)
     ended = fit(task, splits, folder, seed=seed, options=options)
-    device = next(model.parameters()).device
-    peak = peak_memory(device)
+    peak = peak_memory(options.device)
+    objective.to(options.device)  # Lightning hands it back on the CPU
     result = {
         **settings,
         "model": entry.to_json(),
@@ -127,10 +103,10 @@ def _trained(
         "validation": min(task.curve, key=lambda row: row[MONITOR]),
         "tests": test_scores(objective, splits, folder),
         "equivariance_error": equivariance_error(objective, next(iter(splits.tests.values()))),
-        "milliseconds": milliseconds(objective, splits, batch_size=entry.training.batch_size, device=device),
+        "milliseconds": milliseconds(objective, splits, batch_size=entry.training.batch_size, device=options.device),
         "peak_memory_mb": round(peak, 1),
-        "memory_before_mb": round(before, 1) if device.type == "cpu" else 0.0,
-        "hardware": hardware(device),
+        "memory_before_mb": round(before, 1) if options.device.type == "cpu" else 0.0,
+        "hardware": hardware(options.device),
     }
     _save_model(model, folder)
     write_json(folder / RESULT, result)
@@ -140,83 +116,11 @@ def _trained(
 def _objective_in(
     folder: Path, entry: BenchmarkModel, splits: MolecularSplits, options: RunOptions
 ) -> AbstractObjective:
-    """The objective of a finished run, with its model's best weights, on the CPU."""
+    """The objective of a finished run, with its model's best weights."""
     objective = objective_for(entry.build(splits.train.elements), splits, entry.training, compile=options.compile)
     task = MolecularTask(objective, entry.training, Budget(samples=1))
     task.load_state_dict(read_training_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"])
-    return objective.eval()
-
-
-def fit(task: MolecularTask, splits: MolecularSplits, folder: Path, *, seed: int, options: RunOptions) -> str:
-    """Train until the budget is spent or validation stops improving; the task holds the best weights afterwards.
-
-    Returns:
-        "budget", or "no improvement" where the patience ran out.
-    """
-    rule = task.training_rule
-    per_epoch = rule.check_every or min(max(len(splits.train), 200), 1000)
-    data = MoleculeData(splits, batch_size=rule.batch_size, per_epoch=per_epoch, seed=seed)
-    best, last = (_checkpoint(folder, *each) for each in (("best", MONITOR), ("last", None)))
-    callbacks: list[Callback] = [EarlyStopping(MONITOR, patience=rule.patience, check_finite=True)]
-    if rule.ema_decay is not None:
-        average = get_ema_multi_avg_fn(rule.ema_decay)
-        callbacks.append(WeightAveraging(use_buffers=False, multi_avg_fn=average))
-    callbacks += [best, last, *[BudgetBar()] * options.progress]
-    found = folder / "checkpoints" / "last.ckpt"
-    path = found if found.is_file() else None
-    if path is not None:
-        task.on_load_checkpoint(read_training_checkpoint(path))
-    if task.share < 1:
-        _fit_on(task, data, callbacks, path, folder, options)
-    best_path = folder / "checkpoints" / "best.ckpt"
-    if not best_path.is_file():
-        raise CheckpointError(f"{folder}: the training ended before the first check; remove the folder and start again")
-    task.load_state_dict(read_training_checkpoint(best_path)["state_dict"])
-    return "budget" if task.share >= 1 else "no improvement"
-
-
-def _fit_on(
-    task: MolecularTask,
-    data: MoleculeData,
-    callbacks: list[Callback],
-    path: Path | None,
-    folder: Path,
-    options: RunOptions,
-) -> None:
-    with quiet_lightning(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"The '.*dataloader' does not have many workers")
-        trainer = Trainer(
-            default_root_dir=folder,
-            accelerator=options.accelerator,
-            devices=1,
-            precision=options.precision,  # type: ignore[arg-type]
-            max_epochs=-1,
-            gradient_clip_val=task.training_rule.clip,
-            num_sanity_val_steps=0,
-            logger=False,
-            callbacks=callbacks,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            inference_mode=False,  # forces are derivatives
-        )
-        try:
-            trainer.fit(task, datamodule=data, ckpt_path=path, weights_only=True)
-        except SystemExit:  # Lightning ends the process after Ctrl-C
-            raise KeyboardInterrupt from None
-        if trainer.interrupted:
-            raise KeyboardInterrupt
-
-
-def _checkpoint(folder: Path, name: str, monitor: str | None) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=folder / "checkpoints",
-        filename=name,
-        monitor=monitor,
-        mode="min",
-        save_on_train_epoch_end=True,  # after the task has added the check to its curve
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
+    return objective.to(options.device).eval()
 
 
 def test_scores(objective: AbstractObjective, splits: MolecularSplits, folder: Path) -> dict[str, dict[str, float]]:

@@ -10,7 +10,8 @@ from weightspace.errors import WeightspaceError
 from weightspace.tasks._folder import write_json
 from weightspace.tasks.molecular._bench import FAILURE, plan_from
 from weightspace.tasks.molecular._entry import BenchmarkModel
-from weightspace.tasks.molecular._run import RunOptions, run_model
+from weightspace.tasks.molecular._fit import RunOptions
+from weightspace.tasks.molecular._run import run_model
 
 
 def work(path: Path) -> dict[str, Any]:
