@@ -10,6 +10,7 @@ from weightspace.geometric import SchNet
 from weightspace.tasks.molecular import BenchmarkModel, Budget, MolecularTraining, RunOptions, run_model
 from weightspace.tasks.molecular import _run as run
 from weightspace.tasks.molecular._batches import training_order
+from weightspace.tasks.molecular._measure import CLEAR, forget_peak, peak_memory
 
 SMALL = BenchmarkModel(
     "small",
@@ -121,6 +122,19 @@ def test_an_order_shows_every_molecule_equally_often():
     seen = torch.cat([training_order(7, 5, epoch, seed=3) for epoch in range(7)])
     assert torch.equal(seen.bincount(), torch.full((7,), 5))
     assert not torch.equal(seen[:7], torch.cat([training_order(7, 5, epoch, seed=4) for epoch in range(2)])[:7])
+
+
+@pytest.mark.skipif(not CLEAR.exists(), reason="no /proc")
+def test_memory_of_before_does_not_count():
+    cpu = torch.device("cpu")
+    block = torch.ones(64 << 20, dtype=torch.uint8)
+    with_block = peak_memory(cpu)
+    del block
+    forget_peak(cpu)
+    assert peak_memory(cpu) < with_block - 50
+    again = torch.ones(64 << 20, dtype=torch.uint8)
+    assert peak_memory(cpu) > with_block - 20
+    del again
 
 
 def test_options_that_nothing_understands():

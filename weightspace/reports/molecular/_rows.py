@@ -149,7 +149,12 @@ def rows_of(runs: Sequence[Run]) -> list[BenchmarkRow]:
         key = (run["data"], run["model"]["name"], json.dumps(run["budget"], sort_keys=True))
         grouped.setdefault(key, []).append(run)
     found = [BenchmarkRow(data, model, tuple(group)) for (data, model, _), group in grouped.items()]
-    return sorted(found, key=lambda row: (row.data, row.error(row.tests[0], row.quantities[-1]).mean))
+    return sorted(found, key=lambda row: (row.data, _first_error(row)))
+
+
+def _first_error(row: BenchmarkRow) -> float:
+    quantity = row.quantities[-1]
+    return row.error(row.tests[0], quantity, "mse" if quantity == "positions" else "mae").mean
 
 
 def by_data(rows: Sequence[BenchmarkRow]) -> Iterator[tuple[str, list[BenchmarkRow]]]:

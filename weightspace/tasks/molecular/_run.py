@@ -22,6 +22,7 @@ from weightspace.tasks.molecular._fit import RunOptions, fit
 from weightspace.tasks.molecular._measure import (
     device_name,
     equivariance_error,
+    forget_peak,
     milliseconds,
     parameters_of,
     peak_memory,
@@ -85,7 +86,8 @@ def _trained(
 ) -> dict[str, Any]:
     """The result of a run that is not finished."""
     budget, seed = Budget(**settings["budget"]), settings["seed"]
-    before = peak_memory(torch.device("cpu"))
+    forget_peak(options.device)
+    before = peak_memory(options.device)
     model = entry.build(splits.train.elements, seed=seed)
     objective = objective_for(model, splits, entry.training, compile=options.compile)
     splits = objective.prepared(splits)
@@ -105,7 +107,7 @@ def _trained(
         "equivariance_error": equivariance_error(objective, next(iter(splits.tests.values()))),
         "milliseconds": milliseconds(objective, splits, batch_size=entry.training.batch_size, device=options.device),
         "peak_memory_mb": round(peak, 1),
-        "memory_before_mb": round(before, 1) if options.device.type == "cpu" else 0.0,
+        "memory_before_mb": round(before, 1),
         "hardware": hardware(options.device),
     }
     _save_model(model, folder)
