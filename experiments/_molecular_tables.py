@@ -61,7 +61,7 @@ TABLES: tuple[MolecularTable, ...] = (
         "rmd17:aspirin",
         baseline=True,
         md=True,
-        about="The largest errors of revised MD17; one seed, marked so by its column.",
+        about="The molecule of revised MD17 with the largest errors; one seed.",
     ),
     MolecularTable(
         "acac",
