@@ -3,7 +3,10 @@
 Everything in `CASES` is a function of no arguments that returns (module, example inputs, log10 of the order).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
 
 from tests.architectures import (
     attention,
@@ -37,7 +40,7 @@ from tests.architectures.cases import Case, image, log_factorial, tokens
 
 __all__ = [
     "BASIC", "CASES", "FAMILIES", "FIXED_BATCH", "FROZEN", "PENDING", "ROUNDED", "Case", "ResNet", "cnn_flatten",
-    "dense_block",
+    "dense_block", "every_other_slow",
     "grouped_input", "image", "log_factorial", "mixer", "mlp", "nested_blocks", "resnet", "squeeze_excite", "tied",
     "tokens", "unknown",
 ]  # fmt: skip
@@ -63,3 +66,8 @@ FIXED_BATCH: frozenset[Callable[[], Case]] = frozenset({
     sets_and_graphs.gat, sets_and_graphs.sage, geometry.irreps_convolution, recurrent.gru_bidirectional,
     attention.mha_sequence_first,
 })  # fmt: skip
+
+
+def every_other_slow(cases: Sequence[Callable[[], Case]]) -> list[Any]:
+    """Parameters of a test that takes long: one architecture of two stands among the slow tests."""
+    return [pytest.param(case, marks=[pytest.mark.slow] * (number % 2)) for number, case in enumerate(cases)]

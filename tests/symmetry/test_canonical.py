@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import weightspace as ws
-from tests.architectures import CASES, FAMILIES, Case
+from tests.architectures import CASES, FAMILIES, Case, every_other_slow
 from weightspace.symmetry import _ordering, canonicalize, random_state
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -22,7 +22,7 @@ some = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.__name__)
+@pytest.fixture(scope="module", params=every_other_slow(CASES), ids=lambda case: case.__name__)
 def traced(request: pytest.FixtureRequest) -> tuple[ws.WeightSpace, dict[str, Tensor]]:
     torch.manual_seed(0)
     make: Callable[[], Case] = request.param

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 import weightspace as ws
-from tests.architectures import FAMILIES, Case
+from tests.architectures import FAMILIES, Case, every_other_slow
 
 from ._scaling import assert_close, dimensions, error_under_scalings, full_state, trace
 
 CASES = [make for family in FAMILIES.values() for make in family]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.__name__)
+@pytest.fixture(scope="module", params=every_other_slow(CASES), ids=lambda case: case.__name__)
 def traced(request: pytest.FixtureRequest) -> tuple[ws.WeightSpace, nn.Module, tuple[Tensor, ...]]:
     torch.manual_seed(0)
     make: Callable[[], Case] = request.param
