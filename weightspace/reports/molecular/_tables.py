@@ -133,7 +133,8 @@ def data_section(data: str, rows: Sequence[BenchmarkRow], notes: Mapping[str, st
         f"{budget_text(run)} for each run on {' and '.join(hardware)}."
     )
     table = markdown_table([c.heading for c in columns], [[cell_text(c, row) for c in columns] for row in rows])
-    parts = [f"## {data}", " ".join([head, *run["notes"]]), table]
+    notes_said = [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in run["notes"]]
+    parts = [f"## {data}", " ".join([head, *notes_said]), table]
     published = published_for(data)
     if published:
         lines = [[p.model, p.test, p.text, p.source] for p in published]
