@@ -17,7 +17,7 @@ def pair_distribution(molecules: Molecules, bins: Tensor) -> Tensor:
     """How often two atoms of a molecule are so far apart: h(r) as a histogram that sums to 1, over all molecules.
 
     Source: Fu et al. 2022, "Forces are not Enough", arXiv 2210.07237:
-    h(r) = 1 / (n (n - 1)) sum_i sum_{j != i} delta(r - |x_i - x_j|), averaged over frames. What deviates: molecules
+    h(r) = 1 / (n (n - 1)) sum_i sum_{j != i} delta(r - r_ij), averaged over frames. What deviates: molecules
     of several sizes are averaged over their pairs; distances outside all bins count in the first or last one, so
     that a molecule that fell apart is not missing.
 

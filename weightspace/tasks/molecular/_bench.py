@@ -34,7 +34,7 @@ class BenchmarkPlan:
 
     Args:
         data: as `load_molecules` takes it.
-        models: names of presets, `package.module:name` of one's own models or `BenchmarkModel`s, or JSON files of them.
+        models: names of presets, `package.module:name` of a class or a `BenchmarkModel` of one's own, or JSON files.
         budget: of each run.
         out: folder of all runs.
         seeds: of weights and order; the split is the same for all.
