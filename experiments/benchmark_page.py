@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments._molecular_tables import TABLES
+from experiments._molecular_tables import TABLES, MolecularTable
 from experiments._table_runs import ROOT
 from experiments.molecular_benchmark import FOLDER
 from weightspace.reports.molecular import data_section, rows_of, write_figures
+from weightspace.tasks.molecular._presets import DYNAMICS, MOLECULES
 
 PAGE, FIGURES = ROOT / "docs" / "benchmark.md", ROOT / "docs" / "benchmark"
 MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n)(.*?)(<!-- end \2 -->)", re.DOTALL)
@@ -33,8 +34,8 @@ def runs_of(name: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
 
 def section(name: str, *, figures: Path | None) -> str:
     """The part of the page about one table; its figures are written where a folder is given."""
-    about = next(table.about for table in TABLES if table.name == name)
-    content, runs = runs_of(name)
+    table = next(table for table in TABLES if table.name == name)
+    about, (content, runs) = table.about, runs_of(name)
     if content is None:
         return f"{about}\n\nNot run yet.\n"
     rows = rows_of(runs)
@@ -42,7 +43,23 @@ def section(name: str, *, figures: Path | None) -> str:
     text = data_section(runs[0]["data"], rows, notes).partition("\n\n")[2]
     shown = list(_figures(name, rows, figures))
     pictures = "\n".join(f"![{figure.stem}](benchmark/{figure.name})" for figure in shown)
-    return f"{about} {text}\n\n{pictures}\n"
+    missing = missing_of(table, runs)
+    return f"{about} {text}\n\n{missing}{pictures}\n"
+
+
+def missing_of(table: MolecularTable, runs: Sequence[dict[str, Any]]) -> str:
+    """Which models and seeds of a table have not been run yet, in a paragraph, or nothing."""
+    names = [model if isinstance(model, str) else model.name for model in table.models]
+    if names == ["all"]:
+        names = [entry.name for entry in (DYNAMICS if table.data == "nbody" else MOLECULES)]
+    seeds = {name: {run["seed"] for run in runs if run["model"]["name"] == name} for name in names}
+    parts = [
+        f"{name} ({len(found)} of {table.seeds} seeds done)"
+        for name, found in seeds.items()
+        if 0 < len(found) < table.seeds
+    ]
+    parts = [name for name, found in seeds.items() if not found] + parts
+    return f"Not run yet: {', '.join(parts)}.\n\n" if parts else ""
 
 
 def _figures(name: str, rows: Sequence[Any], folder: Path | None) -> list[Path]:

@@ -34,8 +34,9 @@ def run_table(
     jobs: int,
     progress: bool = True,
     data_root: Path | None = None,
+    collect: bool = False,
 ) -> dict[str, Any]:
-    """Do the runs of a table that are missing, and return what its file holds."""
+    """Do the runs of a table that are missing, or none with `collect`, and return what its file holds."""
     plan = BenchmarkPlan(
         data=table.data,
         models=[_named(model, runs / table.name) for model in table.models],
@@ -46,7 +47,10 @@ def run_table(
         data_root=data_root,
         md=table.md,
     )
-    folders = run_benchmark(plan, options=RunOptions(progress=progress), jobs=jobs, tell=print)
+    if collect:
+        folders = [path.parent for path in sorted(plan.out.glob("*/*/seed*/result.json"))]
+    else:
+        folders = run_benchmark(plan, options=RunOptions(progress=progress), jobs=jobs, tell=print)
     found = [json.loads((folder / "result.json").read_text()) for folder in folders]
     if table.baseline and found:
         found.append(composition_run(plan.splits(), found[0]))
@@ -109,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     parser.add_argument("--clock", default="process", help="wall or process")
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
     parser.add_argument("--seeds", type=int, help="instead of each table's own number")
+    parser.add_argument("--collect", action="store_true", help="write tables of the runs that are finished, run none")
     parser.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
     parser.add_argument("--smoke", action="store_true", help="one model for a moment on the built-in sample; no files")
     arguments = parser.parse_args(argv)
@@ -124,7 +129,12 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
             table = MolecularTable(**{**vars(table), "seeds": arguments.seeds})
         try:
             content = run_table(
-                table, runs=arguments.runs, budget=budget, jobs=arguments.jobs, data_root=arguments.data_root
+                table,
+                runs=arguments.runs,
+                budget=budget,
+                jobs=arguments.jobs,
+                data_root=arguments.data_root,
+                collect=arguments.collect,
             )
         except ConfigurationError as error:
             print(f"{table.name}: skipped: {error}")
