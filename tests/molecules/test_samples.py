@@ -34,3 +34,8 @@ def test_unknown_samples_and_a_missing_repository_say_so(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match=r"found no datasets/rmd17/ethanol_sample.npz .* in a clone of it"):
         load_molecules("sample:ethanol")
+
+
+def test_a_sample_keeps_its_split():
+    with pytest.raises(ConfigurationError, match="sample:ethanol: found 5, None and None molecules asked for"):
+        load_molecules("sample:ethanol", train=5)

@@ -1,13 +1,14 @@
 """AcAc and 3BPA, the benchmarks of BOTNet and MACE: training at one temperature, tests at higher ones."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules._ase_files import read_extxyz
+from weightspace.molecules._asked import Asked
 from weightspace.molecules._checks import check_molecules
-from weightspace.molecules._downloads import official_files
 from weightspace.molecules._draws import drawn_parts, fixed_subset
 from weightspace.molecules._molecules import MolecularSplits, Molecules
 from weightspace.molecules._sources import THREE_BPA_MIXED, THREE_BPA_TESTS, THREE_BPA_TRAINING, acac_files
@@ -18,17 +19,7 @@ MIXED = {300: slice(0, 167), 600: slice(167, 334), 1200: slice(334, 500)}  # fra
 SUBSTITUTE = "not the official test sets: frames of train_mixedT.xyz that are not in train_300K.xyz (136 / 167 / 166)"
 
 
-def load_acac(
-    variant: str,
-    *,
-    data_root: str | Path | None,
-    train: int | None,
-    validation: int | None,
-    test: int | None,
-    seed: int,
-    download: bool = False,
-    progress: bool = False,
-) -> MolecularSplits:
+def load_acac(variant: str, asked: Asked) -> MolecularSplits:
     """Acetylacetone (PBE), trained on its 300 K frames, or its 600 K frames with "600K"; tested on both.
 
     Raises:
@@ -38,24 +29,15 @@ def load_acac(
     if variant not in ("", "300K", "600K"):
         raise ConfigurationError(f"acac: found variant {variant!r}, wanted acac or acac:600K")
     file = f"train_{variant or '300K'}.xyz"
-    folder = official_files("acac", acac_files(file), root=data_root, download=download, progress=progress)
+    folder = asked.files("acac", acac_files(file))
     tests = {f"{t} K": _frames(folder / f"test_MD_{t}K.xyz") for t in TEMPERATURES[:2]}
     isolated = _isolated(folder / "isolated_atoms.xyz")
     fitted = _frames(folder / file)
     name = "acac:600K" if variant == "600K" else "acac"
-    return _splits(name, fitted, tests, isolated, sizes=(train, validation, test), seed=seed)
+    return _splits(name, fitted, tests, isolated, asked)
 
 
-def load_3bpa(
-    *,
-    data_root: str | Path | None,
-    train: int | None,
-    validation: int | None,
-    test: int | None,
-    seed: int,
-    download: bool = False,
-    progress: bool = False,
-) -> MolecularSplits:
+def load_3bpa(asked: Asked) -> MolecularSplits:
     """3BPA (wB97X/6-31G(d)), trained on 300 K frames, tested at 300, 600 and 1200 K.
 
     Where `test_300K.xyz`, `test_600K.xyz` and `test_1200K.xyz` are not in the folder, the tests are the frames of
@@ -65,7 +47,7 @@ def load_3bpa(
         ConfigurationError: no data folder.
         MoleculeError: files that are not as published.
     """
-    folder = _folder_of_3bpa(data_root, download, progress)
+    folder = _folder_of_3bpa(asked)
     fitted = _frames(folder / "train_300K.xyz")
     official = {f"{t} K": folder / f"test_{t}K.xyz" for t in TEMPERATURES}
     notes: tuple[str, ...] = ()
@@ -74,16 +56,15 @@ def load_3bpa(
     else:
         tests, notes = _mixed_blocks(_frames(folder / "train_mixedT.xyz"), fitted), (SUBSTITUTE,)
     isolated = _isolated(folder / "iso_atoms.xyz")
-    return _splits("3bpa", fitted, tests, isolated, sizes=(train, validation, test), seed=seed, notes=notes)
+    return _splits("3bpa", fitted, tests, isolated, asked, notes=notes)
 
 
-def _folder_of_3bpa(root: str | Path | None, download: bool, progress: bool) -> Path:
+def _folder_of_3bpa(asked: Asked) -> Path:
     """With the official tests where they are or may be fetched, else with the file that stands in for them."""
     try:
-        return official_files("3bpa", [*THREE_BPA_TRAINING, *THREE_BPA_MIXED], root=root)
+        return replace(asked, download=False).files("3bpa", [*THREE_BPA_TRAINING, *THREE_BPA_MIXED])
     except ConfigurationError:
-        files = [*THREE_BPA_TRAINING, *THREE_BPA_TESTS]
-        return official_files("3bpa", files, root=root, download=download, progress=progress)
+        return asked.files("3bpa", [*THREE_BPA_TRAINING, *THREE_BPA_TESTS])
 
 
 def _frames(path: Path) -> Molecules:
@@ -120,22 +101,22 @@ def _splits(
     fitted: Molecules,
     tests: dict[str, Molecules],
     isolated: dict[int, float],
+    asked: Asked,
     *,
-    sizes: tuple[int | None, int | None, int | None],
-    seed: int,
     notes: tuple[str, ...] = (),
 ) -> MolecularSplits:
-    train, validation, test = sizes
-    held = VALIDATION_FRAMES if validation is None else validation
-    kept = len(fitted) - held if train is None else train
+    held = VALIDATION_FRAMES if asked.validation is None else asked.validation
+    kept = len(fitted) - held if asked.train is None else asked.train
     for label, frames in {"training": fitted, **tests}.items():
         check_molecules(frames, where=f"{name}, {label}", isolated=isolated)
-    rows = drawn_parts(len(fitted), seed, sizes=(kept, held), where=name)
+    rows = drawn_parts(len(fitted), asked.seed, sizes=(kept, held), where=name)
     return MolecularSplits(
         name=name,
         train=fitted[rows[0]],
         validation=fitted[rows[1]],
-        tests={label: frames[fixed_subset(len(frames), test, f"{name}, {label}")] for label, frames in tests.items()},
+        tests={
+            label: frames[fixed_subset(len(frames), asked.test, f"{name}, {label}")] for label, frames in tests.items()
+        },
         isolated=isolated,
         notes=notes,
         temperatures={f"{t} K": float(t) for t in TEMPERATURES if f"{t} K" in tests},

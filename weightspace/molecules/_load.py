@@ -1,9 +1,9 @@
 """`load_molecules`: one way to every data set."""
 
 from pathlib import Path
-from typing import TypedDict
 
 from weightspace.errors import ConfigurationError
+from weightspace.molecules._asked import Asked
 from weightspace.molecules._botnet import load_3bpa, load_acac
 from weightspace.molecules._molecules import MolecularSplits
 from weightspace.molecules._nbody_splits import nbody_splits
@@ -17,18 +17,6 @@ WANTED = (
     "rmd17:<molecule>, acac, acac:600K, 3bpa, qm7, qm9:<target>, qm9:<target>:egnn, nbody, sample:<name>, or a file "
     ".xyz, .extxyz, .db, .json or .npz"
 )
-
-
-class _Place(TypedDict):
-    data_root: str | Path | None
-    download: bool
-    progress: bool
-
-
-class _Sizes(TypedDict):
-    train: int | None
-    validation: int | None
-    test: int | None
 
 
 def load_molecules(
@@ -62,18 +50,17 @@ def load_molecules(
         MoleculeError: files that are not what they should be.
     """
     name, _, rest = spec.partition(":")
-    place: _Place = {"data_root": data_root, "download": download, "progress": progress}
-    sizes: _Sizes = {"train": train, "validation": validation, "test": test}
+    asked = Asked(data_root, train, validation, test, seed, download, progress)
     if name == "rmd17":
-        return load_rmd17(rest, seed=seed, **sizes, **place)
+        return load_rmd17(rest, asked)
     if name == "acac":
-        return load_acac(rest, seed=seed, **sizes, **place)
+        return load_acac(rest, asked)
     if name == "3bpa":
-        return load_3bpa(seed=seed, **sizes, **place)
+        return load_3bpa(asked)
     if name == "qm7":
-        return load_qm7(seed=seed, **sizes, **place)
+        return load_qm7(asked)
     if name == "qm9":
-        return load_qm9(rest, **sizes, **place)
+        return load_qm9(rest, asked)
     if name == "nbody":
         return nbody_splits(
             seed=seed,
@@ -82,7 +69,7 @@ def load_molecules(
             test=2000 if test is None else test,
         )
     if name == "sample":
-        return load_sample(rest)
+        return load_sample(rest, asked)
     if is_file_spec(spec):
-        return load_file(spec, seed=seed, **sizes)
+        return load_file(spec, asked)
     raise ConfigurationError(f"load_molecules: found {spec!r}, wanted {WANTED}")

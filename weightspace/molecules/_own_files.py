@@ -4,6 +4,7 @@ from pathlib import Path
 
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules._ase_files import Labels, path_and_labels, read_database, read_extxyz
+from weightspace.molecules._asked import Asked
 from weightspace.molecules._checks import check_molecules
 from weightspace.molecules._draws import random_split
 from weightspace.molecules._molecules import MolecularSplits, Molecules
@@ -51,7 +52,7 @@ def _read_kind(path: Path, labels: Labels) -> tuple[Molecules, dict[int, float]]
     return (read_database if path.suffix in (".db", ".json") else read_extxyz)(path, labels)
 
 
-def load_file(spec: str, *, train: int | None, validation: int | None, test: int | None, seed: int) -> MolecularSplits:
+def load_file(spec: str, asked: Asked) -> MolecularSplits:
     """A user's file, split at random: 10 % to test, the same for every seed; of the rest 10 % of all to validate.
 
     Raises:
@@ -65,7 +66,7 @@ def load_file(spec: str, *, train: int | None, validation: int | None, test: int
             f"{path}: found no energies, wanted them to train on; name their key with {path}:energy=KEY"
         )
     tenth = len(molecules) // 10
-    rows = random_split(len(molecules), seed, sizes=(train, validation, test), defaults=(tenth, tenth), where=str(path))
+    rows = random_split(len(molecules), asked.seed, sizes=asked.sizes, defaults=(tenth, tenth), where=str(path))
     return MolecularSplits(
         name=path.name,
         train=molecules[rows[0]],

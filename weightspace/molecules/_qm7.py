@@ -9,8 +9,8 @@ from torch import Tensor
 
 from weightspace.data_root import data_folder
 from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.molecules._asked import Asked
 from weightspace.molecules._checks import check_molecules
-from weightspace.molecules._downloads import official_files
 from weightspace.molecules._draws import random_split
 from weightspace.molecules._molecules import ENERGY, MolecularSplits, Molecules
 from weightspace.molecules._sources import QM7_REPOSITORY
@@ -22,16 +22,7 @@ VALIDATION, TEST = 1000, 1101
 DFTB3 = "dftb3_energy"
 
 
-def load_qm7(
-    *,
-    data_root: str | Path | None,
-    train: int | None,
-    validation: int | None,
-    test: int | None,
-    seed: int,
-    download: bool = False,
-    progress: bool = False,
-) -> MolecularSplits:
+def load_qm7(asked: Asked) -> MolecularSplits:
     """QM7: 5,000 molecules to train, 1,000 to validate, 1,101 to test (these the same for every seed).
 
     The target is the PBE0 atomisation energy (negative) in eV; reports are in kcal/mol. There are no forces.
@@ -41,13 +32,13 @@ def load_qm7(
         MoleculeError: files that are not as published.
     """
     try:
-        folder = data_folder("qm7", ARCHIVE, data_root)
+        folder = data_folder("qm7", ARCHIVE, asked.data_root)
         molecules = read_qm7(folder / ARCHIVE, folder / ENERGIES)
     except ConfigurationError:
-        folder = official_files("qm7", [QM7_REPOSITORY], root=data_root, download=download, progress=progress)
+        folder = asked.files("qm7", [QM7_REPOSITORY])
         molecules = read_qm7(folder / QM7_REPOSITORY.name, None)
     check_molecules(molecules, where="qm7")
-    rows = random_split(len(molecules), seed, sizes=(train, validation, test), defaults=(VALIDATION, TEST), where="qm7")
+    rows = random_split(len(molecules), asked.seed, sizes=asked.sizes, defaults=(VALIDATION, TEST), where="qm7")
     return qm7_splits("qm7", molecules, rows)
 
 

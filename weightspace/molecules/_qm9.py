@@ -14,8 +14,8 @@ from torch import Tensor
 
 from weightspace.data_root import data_folder
 from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.molecules._asked import Asked
 from weightspace.molecules._checks import check_molecules
-from weightspace.molecules._downloads import official_files
 from weightspace.molecules._molecules import MolecularSplits, Molecules
 from weightspace.molecules._qm9_processed import read_processed
 from weightspace.molecules._qm9_targets import ATOM_REFERENCES, TARGETS, UNITS
@@ -30,16 +30,7 @@ KEPT = RECORDS - UNCHARACTERISED
 SPLITS = ("dimenet", "egnn")
 
 
-def load_qm9(
-    variant: str,
-    *,
-    data_root: str | Path | None,
-    train: int | None,
-    validation: int | None,
-    test: int | None,
-    download: bool = False,
-    progress: bool = False,
-) -> MolecularSplits:
+def load_qm9(variant: str, asked: Asked) -> MolecularSplits:
     """One target of QM9 with a published split; fewer molecules are the first ones of each part.
 
     Source: Ramakrishnan et al. 2014 (data); "dimenet", Gasteiger et al. 2020, arXiv 2003.03123: 110,000 / 10,000 /
@@ -48,22 +39,17 @@ def load_qm9(
 
     Args:
         variant: target, or target:split, such as "U0" (dimenet) or "U0:egnn".
-        data_root: folder that holds `qm9/`.
-        train: number of training molecules.
-        validation: number of validation molecules.
-        test: number of test molecules.
-        download: fetch missing files.
-        progress: bars while files are fetched and 133,885 records are read.
+        asked: where, how many, and whether bars are shown while files are fetched and 133,885 records are read.
 
     Raises:
         ConfigurationError: an unknown target or split, or no data folder.
         MoleculeError: files that are not as published.
     """
     target, split = target_and_split(variant)
-    molecules = _all(data_root, download, progress)
+    molecules = _all(asked)
     check_molecules(molecules, where="qm9", units=False)  # published units, converted by the reader
-    rows = [part[:size] for part, size in zip(published_split(split), (train, validation, test), strict=True)]
-    for part, size in zip(rows, (train, validation, test), strict=True):
+    rows = [part[:size] for part, size in zip(published_split(split), asked.sizes, strict=True)]
+    for part, size in zip(rows, asked.sizes, strict=True):
         if size is not None and len(part) < size:
             raise MoleculeError(f"qm9: the split {split} has {len(part)} molecules in a part, {size} were asked for")
     name = f"qm9:{target}" + ("" if split == SPLITS[0] else f":{split}")
@@ -151,14 +137,14 @@ def _table(path: Path) -> tuple[list[str], Mapping[str, Tensor]]:
     return ids, {name: values[:, i] * factors[i] for i, name in enumerate(TARGETS)}
 
 
-def _all(data_root: str | Path | None, download: bool, progress: bool) -> Molecules:
-    processed = _processed(data_root)
+def _all(asked: Asked) -> Molecules:
+    processed = _processed(asked.data_root)
     if processed is not None:
         molecules = read_processed(processed)
         _expect(len(molecules), KEPT, "molecules", processed)
         return molecules
-    folder = _published(data_root, download, progress)
-    molecules = read_sdf_and_csv(folder / SDF, folder / TABLE, progress=progress)
+    folder = _published(asked)
+    molecules = read_sdf_and_csv(folder / SDF, folder / TABLE, progress=asked.progress)
     _expect(len(molecules), RECORDS, "records", folder / SDF)
     kept = torch.ones(RECORDS, dtype=torch.bool)
     kept[uncharacterised(folder / REFUSED)] = False
@@ -178,13 +164,12 @@ def _processed(root: str | Path | None) -> Path | None:
     return None
 
 
-def _published(root: str | Path | None, download: bool, progress: bool) -> Path:
+def _published(asked: Asked) -> Path:
     """The folder of the SD file, its table and the list, unpacked from the published archive where need be."""
     try:
-        return data_folder("qm9", SDF, root)
+        return data_folder("qm9", SDF, asked.data_root)
     except ConfigurationError:
-        files = [QM9_MOLECULES, QM9_REFUSED]
-        folder = official_files("qm9", files, root=root, download=download, progress=progress)
+        folder = asked.files("qm9", [QM9_MOLECULES, QM9_REFUSED])
     archive = folder / QM9_MOLECULES.name
     try:
         with ZipFile(archive) as packed:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from weightspace.data_root import data_folder
 from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.molecules._asked import Asked
 from weightspace.molecules._checks import check_molecules
-from weightspace.molecules._downloads import official_files
 from weightspace.molecules._draws import drawn_parts, fixed_subset
 from weightspace.molecules._molecules import ENERGY, FORCES, MolecularSplits, Molecules
 from weightspace.molecules._sources import rmd17_files
@@ -92,17 +92,7 @@ def _arrays(path: Path) -> dict[str, NDArray[np.float64]]:
         raise MoleculeError(f"{path}: not a whole npz file of plain arrays ({error}); download it again") from error
 
 
-def load_rmd17(
-    molecule: str,
-    *,
-    data_root: str | Path | None,
-    train: int | None,
-    validation: int | None,
-    test: int | None,
-    seed: int,
-    download: bool = False,
-    progress: bool = False,
-) -> MolecularSplits:
+def load_rmd17(molecule: str, asked: Asked) -> MolecularSplits:
     """One molecule of rMD17 with its official split 01: at most 1,000 frames to train and validate, 1,000 to test.
 
     Raises:
@@ -110,9 +100,9 @@ def load_rmd17(
         MoleculeError: a file that is not as published.
     """
     name = known_name(molecule)
-    fitted, tested = _official(name, data_root, download, progress)
-    held = VALIDATION_FRAMES if validation is None else validation
-    kept = len(fitted) - held if train is None else train
+    fitted, tested = _official(name, asked)
+    held = VALIDATION_FRAMES if asked.validation is None else asked.validation
+    kept = len(fitted) - held if asked.train is None else asked.train
     if kept + held > MOST_TRAINING_FRAMES:
         raise ConfigurationError(
             f"rmd17: found {kept} training and {held} validation frames, wanted at most {MOST_TRAINING_FRAMES} "
@@ -121,24 +111,24 @@ def load_rmd17(
     where = f"rmd17:{name}"
     for label, frames in (("training", fitted), ("test", tested)):
         check_molecules(frames, where=f"{where}, {label}")
-    rows = drawn_parts(len(fitted), seed, sizes=(kept, held), where=where)
+    rows = drawn_parts(len(fitted), asked.seed, sizes=(kept, held), where=where)
     return MolecularSplits(
         name=where,
         train=fitted[rows[0]],
         validation=fitted[rows[1]],
-        tests={"test": tested[fixed_subset(len(tested), test, where)]},
+        tests={"test": tested[fixed_subset(len(tested), asked.test, where)]},
         temperatures={"test": TEMPERATURE},
     )
 
 
-def _official(name: str, root: str | Path | None, download: bool, progress: bool) -> tuple[Molecules, Molecules]:
+def _official(name: str, asked: Asked) -> tuple[Molecules, Molecules]:
     """The 1,000 training and the 1,000 test frames: from two files, or from the archive's trajectory and index."""
     try:
-        folder = data_folder("rmd17", f"**/npz_data/rmd17_{name}.npz", root)
+        folder = data_folder("rmd17", f"**/npz_data/rmd17_{name}.npz", asked.data_root)
         trajectory = next(iter(sorted(folder.glob(f"**/npz_data/rmd17_{name}.npz"))))
     except ConfigurationError:
         files = rmd17_files(name)
-        folder = official_files("rmd17", files, root=root, download=download, progress=progress)
+        folder = asked.files("rmd17", files)
         return read_npz(folder / files[0].name), read_npz(folder / files[1].name)
     splits = trajectory.parent.parent / "splits"
     return read_npz(trajectory, _index(splits, "train")), read_npz(trajectory, _index(splits, "test"))

@@ -8,6 +8,7 @@ from torch import Tensor
 import weightspace
 from weightspace.errors import ConfigurationError
 from weightspace.molecules._ase_files import read_extxyz
+from weightspace.molecules._asked import Asked
 from weightspace.molecules._checks import check_molecules
 from weightspace.molecules._molecules import MolecularSplits
 from weightspace.molecules._qm7 import qm7_splits, read_qm7
@@ -18,12 +19,17 @@ NAMES = ("ethanol", "acac", "qm7", "qm9")
 NOTE = "a sample for trying things out, not a benchmark"
 
 
-def load_sample(name: str) -> MolecularSplits:
+def load_sample(name: str, asked: Asked = Asked()) -> MolecularSplits:  # noqa: B008  frozen
     """A sample with its fixed split: ethanol 40/10/10, acac 26/6/8 and 12 at 600 K, qm7 140/20/40, qm9 6/2/2.
 
     Raises:
-        ConfigurationError: no such sample, or the repository's `datasets/` is not there.
+        ConfigurationError: no such sample, other sizes than its own, or the repository's `datasets/` is not there.
     """
+    if asked.sizes != (None, None, None):
+        raise ConfigurationError(
+            f"sample:{name}: found {asked.train}, {asked.validation} and {asked.test} molecules asked for, wanted "
+            "none: a sample has a fixed split; leave sizes out, or take a full data set"
+        )
     if name == "ethanol":
         frames = read_npz(_sample("rmd17/ethanol_sample.npz"))
         check_molecules(frames, where="sample:ethanol")
