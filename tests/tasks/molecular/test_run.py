@@ -1,16 +1,18 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from weightspace.errors import CheckpointError, ConfigurationError
-from weightspace.geometric import SchNet
+from weightspace.geometric import ForceField, SchNet
 from weightspace.tasks.molecular import BenchmarkModel, Budget, MolecularTraining, RunOptions, run_model
 from weightspace.tasks.molecular import _run as run
 from weightspace.tasks.molecular._batches import training_order
 from weightspace.tasks.molecular._measure import CLEAR, forget_peak, peak_memory
+from weightspace.tasks.molecular._objectives import objective_for
 
 SMALL = BenchmarkModel(
     "small",
@@ -160,3 +162,44 @@ def test_mixed_precision_trains(splits, tmp_path, finished):
     options = RunOptions(precision="bf16-mixed")
     result = run_model(SMALL, splits, tmp_path, budget=Budget(samples=200), options=options)
     assert math.isfinite(result["tests"]["test"]["forces_mae"])
+
+
+def test_passes_have_orders_of_their_own():
+    first, second = (training_order(50, 50, epoch, seed=0) for epoch in (0, 1))
+    assert torch.equal(first.sort().values, second.sort().values) and not torch.equal(first, second)
+
+
+def test_every_training_molecule_is_seen(splits, tmp_path, monkeypatch):
+    step, seen = run.MolecularTask.training_step, []
+
+    def watched(self, batch, batch_idx):
+        seen.extend(batch["interaction"].tolist())
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(run.MolecularTask, "training_step", watched)
+    few = BenchmarkModel("few", SMALL.factory, SMALL.arguments, MolecularTraining(batch_size=10, check_every=20))
+    run_model(few, splits, tmp_path, budget=Budget(samples=60))
+    assert len(set(seen)) == len(seen) == len(splits.train)
+
+
+def test_the_best_weights_are_tested_not_the_last(splits, tmp_path):
+    rule = MolecularTraining(learning_rate=0.3, warmup=0.95, ema_decay=None, batch_size=10, check_every=60, clip=1e9)
+    worse = BenchmarkModel("worse", SMALL.factory, SMALL.arguments, rule)
+    result = run_model(worse, splits, tmp_path, budget=Budget(samples=600))
+    losses = [row["val_loss"] for row in result["curve"]]
+    assert min(losses) < 0.7 * losses[-1] and result["validation"]["val_loss"] == min(losses)
+    model = SchNet.from_pretrained(tmp_path / "model")
+    part = splits.validation
+    forces = ForceField(model).eval()(part.z, part.pos.float(), part.batch)["forces"].double()
+    assert float((forces - part.forces).abs().mean()) == pytest.approx(result["validation"]["forces_mae"], rel=1e-4)
+
+
+def test_energies_of_isolated_atoms_are_kept_apart_from_the_mean(splits):
+    known = {1: -10.0, 6: -200.0, 8: -300.0}
+    model = SMALL.build((1, 6, 8))
+    prepared = objective_for(model, replace(splits, isolated=known), SMALL.training).prepared(
+        replace(splits, isolated=known)
+    )
+    shift = model.references[[1, 6, 8]].double() - torch.tensor(list(known.values())).double()
+    assert torch.allclose(shift, shift[:1].expand(3), atol=1e-4)
+    assert abs(float(prepared.train.values["interaction"].mean())) < 1e-3
