@@ -1,7 +1,8 @@
 """The molecular benchmark: every model of the library, and other people's code where it was run, at an equal budget.
 
-Each run has five minutes of CPU time of one process (two beside each other on two cores); `docs/benchmark.md` shows the
-tables, `python -m experiments.benchmark_page` writes them. Runs that are there are kept.
+Each run has five minutes of CPU time of one process, or half of that where a table says so (two beside each other on
+two cores); `docs/benchmark.md` shows the tables, `python -m experiments.benchmark_page` writes them. Runs that are
+there are kept.
 
 Run: WEIGHTSPACE_DATA=... python -m experiments.molecular_benchmark [--tables ethanol aspirin] [--jobs 2]
 """
@@ -21,7 +22,7 @@ from weightspace.molecules import MolecularSplits, composition_energies
 from weightspace.tasks.molecular import BenchmarkModel, BenchmarkPlan, Budget, RunOptions, run_benchmark
 
 FOLDER = RESULTS / "molecules"
-RUNS, BUDGET = Path("runs/molecular_benchmark"), "300s"
+RUNS, COMMITS = Path("runs/molecular_benchmark"), "commits.txt"
 CURVE_POINTS = 40
 SMOKE = MolecularTable("smoke", "sample:ethanol", models=("schnet",))
 
@@ -30,17 +31,27 @@ def run_table(
     table: MolecularTable,
     *,
     runs: Path,
-    budget: Budget,
+    budget: Budget | None = None,
     jobs: int,
     progress: bool = True,
     data_root: Path | None = None,
     collect: bool = False,
 ) -> dict[str, Any]:
-    """Do the runs of a table that are missing, or none with `collect`, and return what its file holds."""
+    """Do the runs of a table that are missing, or none with `collect`, and return what its file holds.
+
+    Args:
+        table: models, data, seeds, budget.
+        runs: folder of all runs.
+        budget: instead of the table's.
+        jobs: runs at the same time.
+        progress: whether a bar is shown.
+        data_root: folder of full data sets.
+        collect: only gather what is finished.
+    """
     plan = BenchmarkPlan(
         data=table.data,
         models=[_named(model, runs / table.name) for model in table.models],
-        budget=budget,
+        budget=budget or Budget.of(table.budget, "process"),
         out=runs / table.name,
         seeds=range(table.seeds),
         sizes=table.sizes,
@@ -50,11 +61,22 @@ def run_table(
     if collect:
         folders = [path.parent for path in sorted(plan.out.glob("*/*/seed*/result.json"))]
     else:
+        remember_commit(plan.out)
         folders = run_benchmark(plan, options=RunOptions(progress=progress), jobs=jobs, tell=print)
     found = [json.loads((folder / "result.json").read_text()) for folder in folders]
     if table.baseline and found:
         found.append(composition_run(plan.splits(), found[0]))
-    return {"table": table.name, "about": table.about, "runs": [compact(run) for run in found]}
+    content = {"table": table.name, "about": table.about, "runs": [compact(run) for run in found]}
+    return content | ({"commits": (plan.out / COMMITS).read_text().split()} if (plan.out / COMMITS).is_file() else {})
+
+
+def remember_commit(folder: Path) -> None:
+    """Add the checkout's commit to those that runs of a folder were started at."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, commit = folder / COMMITS, commit_of()
+    known = path.read_text().split() if path.is_file() else []
+    if commit and commit not in known:
+        path.write_text("".join(f"{line}\n" for line in [*known, commit]))
 
 
 def composition_run(splits: MolecularSplits, other: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +120,7 @@ def compact(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def commit_of() -> str | None:
-    """Of the checkout that the runs were made with."""
+    """Of the checkout."""
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return done.stdout.strip() or None
 
@@ -109,8 +131,8 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     names = [table.name for table in TABLES]
     parser.add_argument("--tables", nargs="+", choices=names, default=names)
     parser.add_argument("--runs", type=Path, default=RUNS, help="folder of the runs; those that are there are kept")
-    parser.add_argument("--budget", default=BUDGET, help="of each run")
-    parser.add_argument("--clock", default="process", help="wall or process")
+    parser.add_argument("--budget", help="of each run, instead of each table's own")
+    parser.add_argument("--clock", default="process", help="of --budget: wall or process")
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
     parser.add_argument("--seeds", type=int, help="instead of each table's own number")
     parser.add_argument("--collect", action="store_true", help="write tables of the runs that are finished, run none")
@@ -120,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
     if arguments.smoke:
         with tempfile.TemporaryDirectory() as folder:
             return [run_table(SMOKE, runs=Path(folder), budget=Budget(samples=20), jobs=1, progress=False)]
-    budget = Budget.of(arguments.budget, arguments.clock)
+    budget = None if arguments.budget is None else Budget.of(arguments.budget, arguments.clock)
     found = []
     for table in TABLES:
         if table.name not in arguments.tables:
@@ -139,7 +161,6 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
         except ConfigurationError as error:
             print(f"{table.name}: skipped: {error}")
             continue
-        content["commit"] = commit_of()
         FOLDER.mkdir(parents=True, exist_ok=True)
         (FOLDER / f"{table.name}.json").write_text(json.dumps(content, indent=1) + "\n")
         found.append(content)

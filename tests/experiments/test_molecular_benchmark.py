@@ -24,6 +24,13 @@ def test_a_curve_keeps_its_end():
     assert len(kept) <= molecular_benchmark.CURVE_POINTS and kept[-1] == {"seconds": 100.0, "forces_mae": 0.01222}
 
 
+def test_every_commit_that_runs_were_started_at_is_remembered(tmp_path, monkeypatch):
+    for commit in ("aaaaaaa", "aaaaaaa", None, "bbbbbbb"):
+        monkeypatch.setattr(molecular_benchmark, "commit_of", lambda commit=commit: commit)
+        molecular_benchmark.remember_commit(tmp_path / "ethanol")
+    assert (tmp_path / "ethanol" / molecular_benchmark.COMMITS).read_text().split() == ["aaaaaaa", "bbbbbbb"]
+
+
 def test_the_baseline_knows_composition_alone():
     splits = load_molecules("sample:ethanol")
     other = {name: {} for name in ("data", "budget", "unit", "notes", "sizes", "hardware")}
