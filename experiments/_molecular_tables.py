@@ -9,7 +9,7 @@ from weightspace.tasks.molecular import BenchmarkModel, MolecularTraining, prese
 
 HALF = "150s"
 GAUNT = "experiments._gaunt_network:GauntNetwork"
-GAUNT_TRAINING = MolecularTraining(learning_rate=5e-3, batch_size=5, energy_weight=3.0)
+GAUNT_TRAINING = MolecularTraining(learning_rate=1e-2, batch_size=5, energy_weight=3.0)
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,12 @@ MOLECULES: tuple[BenchmarkModel, ...] = (
     _short("schnet", "SchNet", 4e-3, channels=64, layers=3, num_rbf=32, cutoff=5.0),
     _short("egnn", "EGNN", 2e-3, channels=64, layers=4, cutoff=5.0, update_coordinates=False),
     _short("tensornet", "TensorNet", 5e-3, channels=64),
-    _short("ponita", "Ponita", 6e-3, channels=32, layers=3, basis_channels=64),
+    _short("ponita", "Ponita", 1.2e-2, channels=32, layers=2, basis_channels=32),
     _short("ponita-explicit", "PonitaExplicitBasis", 6e-3, channels=64, layers=2),
     _short("nequip", "NequIP", 3e-2, channels=32, layers=3, lmax=1, radial=[8, 32]),
     _short("mace", "MACE", 3e-2, shape={"channels": 32, "lmax": 2, "hidden_lmax": 1, "radial": [8, 64]}),
-    _short("mfn", "MatrixFunctionNetwork", 2e-2, channels=16, lmax=1, resolvents=[4, 8], radial=[8, 32]),
-    _short("escn", "ESCN", 8e-3, shape=SMALL_ESCN, cutoff=5.0),
+    _short("mfn", "MatrixFunctionNetwork", 4e-2, channels=16, lmax=1, resolvents=[4, 8], radial=[8, 32]),
+    _short("escn", "ESCN", 2e-3, shape=SMALL_ESCN, cutoff=5.0),
 )
 PARTICLES = "sizes as published, learning rates chosen on validation systems at two minutes of one core"
 DYNAMICS: tuple[BenchmarkModel, ...] = (
