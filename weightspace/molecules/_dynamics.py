@@ -130,6 +130,7 @@ class _Watch:
         self.samples: list[tuple[Any, ...]] = []
 
     def found(self) -> str | None:
+        """What is wrong with the atoms as they stand, or None."""
         pos = torch.tensor(self.atoms.positions)
         if not bool(pos.isfinite().all()) or not np.isfinite(self.atoms.get_total_energy()):
             return "positions or energy are not finite"
@@ -142,11 +143,13 @@ class _Watch:
         return None
 
     def sample(self, step: int) -> None:
+        """Keep time, positions and energies of a step."""
         atoms, now = self.atoms, self.dynamics.time(step)
         energies = atoms.get_potential_energy(), atoms.get_kinetic_energy(), atoms.get_temperature()
         self.samples.append((now, atoms.get_positions(), *energies))
 
     def trajectory(self, failure_time: float | None) -> Trajectory:
+        """The samples kept so far, as tensors."""
         time, pos, potential, kinetic, temperature = (
             torch.tensor(np.asarray(each), dtype=torch.float64) for each in zip(*self.samples, strict=True)
         )
