@@ -41,7 +41,7 @@ MOLECULES: tuple[BenchmarkModel, ...] = (
     _short("schnet", "SchNet", 4e-3, channels=64, layers=3, num_rbf=32, cutoff=5.0),
     _short("egnn", "EGNN", 2e-3, channels=64, layers=4, cutoff=5.0, update_coordinates=False),
     _short("tensornet", "TensorNet", 5e-3, channels=64),
-    _short("ponita", "Ponita", 1.2e-2, channels=32, layers=2, basis_channels=32),
+    _short("ponita", "Ponita", 6e-3, channels=32, layers=3, basis_channels=64),
     _short("ponita-explicit", "PonitaExplicitBasis", 6e-3, channels=64, layers=2),
     _short("nequip", "NequIP", 3e-2, channels=32, layers=3, lmax=1, radial=[8, 32]),
     _short("mace", "MACE", 3e-2, shape={"channels": 32, "lmax": 2, "hidden_lmax": 1, "radial": [8, 64]}),
