@@ -7,6 +7,7 @@ import torch
 from tests.molecules._extxyz import HEAD, water, write_waters
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules import load_molecules, read_molecules, require_forces
+from weightspace.molecules._ase_files import read_extxyz
 
 
 def test_frames_come_as_a_ten_line_reader_reads_them(tmp_path):
@@ -80,6 +81,18 @@ def test_isolated_atoms_of_a_file_are_references_and_no_frames(tmp_path):
     require_forces(splits)
 
 
+def test_a_file_of_isolated_atoms_alone_is_refused(tmp_path):
+    path = tmp_path / "atoms.xyz"
+    head = 'Properties=species:S:1:pos:R:3:forces:R:3 config_type=IsolatedAtom energy=-13.6 pbc="F F F"'
+    path.write_text(f"1\n{head}\nH 0 0 0 0 0 0\n")
+    with pytest.raises(
+        MoleculeError, match=r"atoms.xyz: found isolated atoms alone \(1\), wanted molecules; add frames"
+    ):
+        read_molecules(path)
+    frames, isolated = read_extxyz(path)
+    assert len(frames) == 0 and frames.forces.shape == (0, 3) and frames.energy.shape == (0,) and isolated == {1: -13.6}
+
+
 def test_files_that_are_cut_off_or_name_unknown_elements_say_where(tmp_path):
     path = tmp_path / "w.xyz"
     write_waters(path, 3)
@@ -122,29 +135,18 @@ def test_forces_are_asked_for_by_name(tmp_path):
         require_forces(splits)
 
 
-def test_databases_of_ase_keep_energies_forces_and_the_units_that_they_name(tmp_path):
-    from ase import Atoms
-    from ase.calculators.singlepoint import SinglePointCalculator
-    from ase.db import connect
-
-    rng = np.random.default_rng(0)
-    energies, forces = -2080 + rng.random(6), rng.standard_normal((6, 3, 3))
-    for suffix in ("db", "json"):
-        with connect(tmp_path / f"own.{suffix}") as database:
-            for energy, force in zip(energies, forces, strict=True):
-                atoms = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
-                atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=force)
-                database.write(atoms)
-        found = read_molecules(tmp_path / f"own.{suffix}")
-        assert torch.equal(found.energy, torch.tensor(energies)) and found.z.tolist() == [8, 1, 1] * 6
-        assert torch.equal(found.forces, torch.tensor(forces.reshape(-1, 3)))
-    with connect(tmp_path / "spk.db") as database:
-        database.write(Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]]), data={"energy_U0": np.array([-76.4])})
-        database.metadata = {"_property_unit_dict": {"energy_U0": "Ha"}}
-    assert torch.allclose(read_molecules(tmp_path / "spk.db").energy, torch.tensor(-76.4 * 27.211386245988).double())
-    (tmp_path / "bad.db").write_bytes(b"SQLite format 3\0" + bytes(50))
-    with pytest.raises(MoleculeError, match="bad.db: not an ASE database"):
-        read_molecules(tmp_path / "bad.db")
+def test_a_period_without_a_lattice_is_refused(tmp_path):
+    path = tmp_path / "p.xyz"
+    write_waters(path, 2, head=HEAD.replace("F F F", "T T T"))
+    with pytest.raises(
+        MoleculeError, match=r"frame 0 is periodic with the cell .*wanted three lattice vectors; add Latt"
+    ):
+        read_molecules(path)
+    write_waters(path, 2, head='Lattice="9 0 0 0 9 0 0 0 0" ' + HEAD.replace("F F F", "T T T"))
+    with pytest.raises(
+        MoleculeError, match=r"frame 0 is periodic with the cell .*0.0, 0.0, 0.0\]\], wanted three lattice"
+    ):
+        read_molecules(path)
 
 
 def test_an_unknown_data_set_lists_what_there_is():

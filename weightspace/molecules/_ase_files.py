@@ -1,4 +1,4 @@
-"""Molecules of extended XYZ files and ASE databases, in one pass to flat tensors."""
+"""Molecules of extended XYZ files, in one pass to flat tensors."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,11 +11,10 @@ import torch
 
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules._molecules import ENERGY, FORCES, Molecules
-from weightspace.molecules._units import HARTREE, KCAL_MOL
+from weightspace.molecules._units import HARTREE, KCAL_MOL, KJ_MOL
 
-UNITS = {"eV": 1.0, "kcal/mol": KCAL_MOL, "Hartree": HARTREE, "kJ/mol": 0.010364269656262175}
+UNITS = {"eV": 1.0, "kcal/mol": KCAL_MOL, "Hartree": HARTREE, "kJ/mol": KJ_MOL}
 KEYS = {ENERGY: (ENERGY, "REF_energy", "REF_Energy", "energy_U0"), FORCES: (FORCES, "REF_forces", "REF_Forces")}
-DATABASE_UNITS = {"Ha": HARTREE, "Hartree": HARTREE, "kcal/mol": KCAL_MOL, "eV": 1.0}
 LONE = {"isolated_atom", "isolatedatom"}
 
 
@@ -69,31 +68,7 @@ def read_extxyz(path: Path, labels: Labels | None = None) -> tuple[Molecules, di
         raise MoleculeError(f"{path}: found element {error}, wanted a symbol of the periodic table") from error
     except (OSError, ValueError, IndexError, TypeError) as error:
         raise MoleculeError(f"{path}: not an extended XYZ file ({error})") from error
-    return _assembled(list(frames), path, labels or Labels())
-
-
-def read_database(path: Path, labels: Labels | None = None) -> tuple[Molecules, dict[int, float]]:
-    """All rows of an ASE database (SQLite or JSON), which stores eV; of SchNetPack's, with the units that it names.
-
-    Raises:
-        ConfigurationError: ASE is missing.
-        MoleculeError: not such a file, or labels that some rows have and some have not.
-    """
-    try:
-        from ase.db import connect
-
-        with connect(path, serial=True) as database:
-            frames = [row.toatoms(add_additional_information=True) for row in database.select()]
-            units = database.metadata.get("_property_unit_dict", {})
-    except ImportError as error:
-        raise ConfigurationError(f"{path}: databases are read by ASE; pip install weightspace-graphs[mol]") from error
-    except Exception as error:  # noqa: BLE001  sqlite3, JSON and ASE each raise their own
-        raise MoleculeError(f"{path}: not an ASE database ({error})") from error
-    for frame in frames:
-        frame.info.update(frame.info.pop("key_value_pairs", {}))
-        for name, value in frame.info.pop("data", {}).items():
-            frame.info[name] = np.asarray(value) * DATABASE_UNITS.get(units.get(name, "eV"), 1.0)
-    return _assembled(frames, path, labels or Labels())
+    return assembled(list(frames), path, labels or Labels())
 
 
 def _count_frames(path: Path) -> None:
@@ -119,7 +94,12 @@ def _count_frames(path: Path) -> None:
         raise MoleculeError(f"{path}: found no frames")
 
 
-def _assembled(frames: Sequence[Any], path: Path, labels: Labels) -> tuple[Molecules, dict[int, float]]:
+def assembled(frames: Sequence[Any], path: Path, labels: Labels) -> tuple[Molecules, dict[int, float]]:
+    """Frames of ASE as molecules, and the energies of isolated atoms among them.
+
+    Raises:
+        MoleculeError: labels that some frames have and some have not, or of another shape; cells that are not whole.
+    """
     energies = _labels_of(frames, path, ENERGY, labels.energy)
     forces = _labels_of(frames, path, FORCES, labels.forces)
     unit = UNITS[labels.unit]
@@ -131,16 +111,27 @@ def _assembled(frames: Sequence[Any], path: Path, labels: Labels) -> tuple[Molec
         }
     rows = [i for i, alone in enumerate(lone) if not alone or energies is None]
     kept = [frames[i] for i in rows]
-    mine = None if forces is None else [forces[i] for i in rows]
+    atom_values = {}
+    if forces is not None:
+        mine = np.concatenate([np.reshape(forces[i], (-1, 3)) for i in rows] or [np.zeros((0, 3))])
+        atom_values[FORCES] = unit * _tensor(mine)
     values = {} if energies is None else {ENERGY: unit * _tensor(np.asarray([energies[i] for i in rows]))}
     return Molecules(
         z=torch.as_tensor(np.concatenate([f.numbers for f in kept] or [np.zeros(0)]), dtype=torch.long),
         pos=_tensor(np.concatenate([f.positions for f in kept] or [np.zeros((0, 3))])),
         ptr=torch.tensor([0, *np.cumsum([len(f) for f in kept]).tolist()]),
         values=values,
-        atom_values={} if mine is None else {FORCES: unit * _tensor(np.concatenate(mine).reshape(-1, 3))},
+        atom_values=atom_values,
         cell=_cells(kept, path),
     ), isolated
+
+
+def as_array(value: Any) -> np.ndarray:
+    """What a file holds under some key; ragged lists are objects."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        return np.asarray(value, dtype=object)
 
 
 def _tensor(array: np.ndarray) -> torch.Tensor:
@@ -182,10 +173,11 @@ def _labels_of(frames: Sequence[Any], path: Path, name: str, key: str | None) ->
         )
     for i, (frame, label) in enumerate(zip(frames, found, strict=True)):
         wanted = 1 if name == ENERGY else 3 * len(frame)
-        if np.size(label) != wanted or np.asarray(label).dtype.kind not in "fiu":
+        array = as_array(label)
+        if array.size != wanted or array.dtype.kind not in "fiu":
             raise MoleculeError(
-                f"{path}: frame {i} has {name} of shape {np.shape(label)}, wanted {wanted} numbers for its "
-                f"{len(frame)} atoms"
+                f"{path}: frame {i} has {name} of shape {array.shape} and kind {array.dtype}, wanted {wanted} numbers "
+                f"for its {len(frame)} atoms"
             )
     return found if name == FORCES else [float(np.reshape(label, -1)[0]) for label in found]
 
@@ -202,4 +194,10 @@ def _cells(frames: Sequence[Any], path: Path) -> torch.Tensor | None:
         raise MoleculeError(f"{path}: some frames are periodic and some are not, wanted all or none")
     if not kinds or not next(iter(kinds))[0]:
         return None
+    flat = [row for row, frame in enumerate(frames) if not np.asarray(frame.cell).any(axis=1).all()]
+    if flat:
+        raise MoleculeError(
+            f"{path}: frame {flat[0]} is periodic with the cell {np.asarray(frames[flat[0]].cell).tolist()}, wanted "
+            'three lattice vectors; add Lattice="...", or pbc="F F F" for a molecule'
+        )
     return _tensor(np.stack([np.asarray(frame.cell) for frame in frames]))

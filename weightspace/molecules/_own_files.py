@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from weightspace.errors import ConfigurationError, MoleculeError
-from weightspace.molecules._ase_files import Labels, path_and_labels, read_database, read_extxyz
+from weightspace.molecules._ase_files import Labels, path_and_labels, read_extxyz
 from weightspace.molecules._asked import Asked
 from weightspace.molecules._checks import check_molecules
+from weightspace.molecules._database import read_database
 from weightspace.molecules._draws import random_split
 from weightspace.molecules._molecules import MolecularSplits, Molecules
 from weightspace.molecules._rmd17 import read_npz
@@ -40,6 +41,9 @@ def _read(spec: str) -> tuple[Molecules, dict[int, float]]:
     if not path.is_file():
         raise ConfigurationError(f"{path}: no such file")
     molecules, isolated = _read_kind(path, labels)
+    if not len(molecules):
+        what = f"isolated atoms alone ({len(isolated)})" if isolated else "nothing"
+        raise MoleculeError(f"{path}: found {what}, wanted molecules; add frames without config_type=isolated_atom")
     check_molecules(molecules, where=str(path), isolated=isolated, units=not labels.stated)
     return molecules, isolated
 

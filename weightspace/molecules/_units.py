@@ -5,3 +5,9 @@ KCAL_MOL = 0.0433641
 
 HARTREE = 27.211386245988
 """One Hartree in eV (CODATA 2018)."""
+
+KJ_MOL = 0.010364269656262175
+"""One kJ/mol in eV (CODATA 2018)."""
+
+BOHR = 0.529177210544
+"""One Bohr radius in Å (CODATA 2022)."""
