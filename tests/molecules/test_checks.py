@@ -52,7 +52,7 @@ def test_true_data_pass_with_total_pseudopotential_and_atomisation_energies():
     ("energy", "forces", "words"),
     [
         (1 / KCAL, 1 / KCAL, "wanted no less than all electrons of the free atoms have; likely kcal/mol"),
-        (1 / HARTREE, 1 / HARTREE, "are those of all electrons in Hartree, wanted eV"),
+        (1 / HARTREE, 1 / HARTREE, "look like those of all electrons in Hartree, wanted eV"),
         (-1, 1, "wanted at most 100 eV per atom"),
         (1, 1 / KCAL, "rise by 0.0433 times the work against the forces"),
         (1, -1, "rise by -0.999 times the work against the forces, .* gradients rather than forces"),
@@ -73,6 +73,41 @@ def test_energies_are_compared_with_isolated_atoms_of_the_same_file():
     wrong = {z: value / HARTREE for z, value in atoms.items()}
     with pytest.raises(MoleculeError, match="wanted from -20 to 100 eV per atom beside isolated atoms"):
         check_molecules(data, isolated=wrong)
+
+
+def of_valence(elements: list[int], energy: float, forces: float | None) -> Molecules:
+    """A row of atoms with the energy of a semi-empirical method in eV."""
+    pos = 1.5 * torch.arange(len(elements)).double()[:, None] * torch.eye(3).double()[:1]
+    push = {} if forces is None else {"forces": forces * torch.ones(len(elements), 3).double()}
+    ptr = torch.tensor([0, len(elements)])
+    return Molecules(torch.tensor(elements), pos, ptr, {"energy": torch.tensor([energy]).double()}, push)
+
+
+def test_semi_empirical_energies_in_ev_pass_with_forces_and_those_that_look_like_hartree_are_refused_without():
+    chlorohexane = of_valence([6] * 6 + [1] * 13 + [17], -653.97, None)  # GFN2-xTB
+    hexanethiol = [6] * 6 + [1] * 14 + [16], -632.12
+    check_molecules(chlorohexane)
+    check_molecules(of_valence(*hexanethiol, 1.0))
+    check_molecules(of_valence(*hexanethiol, None), units=False)
+    for forces in (None, 0.04):
+        with pytest.raises(
+            MoleculeError, match="look like those of all electrons in Hartree, wanted eV; .*FILE:unit=eV"
+        ):
+            check_molecules(of_valence(*hexanethiol, forces))
+
+
+def test_isolated_atoms_are_those_of_all_elements_and_finite():
+    data = chain(3)
+    atoms = {1: -0.5 * HARTREE, 7: -54.6 * HARTREE, 8: -75.0 * HARTREE}
+    words = "isolated atoms of C are missing, found those of H, N, O; add them, or remove all of them"
+    for units in (True, False):
+        with pytest.raises(MoleculeError, match=f"mine.xyz: {words}"):
+            check_molecules(data, where="mine.xyz", isolated=atoms, units=units)
+        for wrong in (float("nan"), float("inf")):
+            with pytest.raises(MoleculeError, match=f"isolated atom of C has energy {wrong}, wanted finite .*; cor"):
+                check_molecules(data, isolated=atoms | {6: wrong}, units=units)
+    check_molecules(data, isolated=atoms | {6: -37.8 * HARTREE})
+    check_molecules(data[:0], isolated=atoms)
 
 
 def test_atoms_on_top_of_each_other_are_named():

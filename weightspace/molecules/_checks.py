@@ -1,5 +1,6 @@
 """Data that cannot be right are refused where they are read: which molecule, what was found, what to do."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -8,13 +9,15 @@ from torch import Tensor
 from weightspace.errors import MoleculeError
 from weightspace.geometric import neighbours
 from weightspace.molecules._molecules import FORCES, MolecularSplits, Molecules
+from weightspace.molecules._symbols import symbol_of
 from weightspace.molecules._units import HARTREE, KCAL_MOL
 
 CLOSEST = 0.3  # Å; the shortest bond, of H2, is 0.74 Å
 HARDEST = 100.0  # eV/Å, root mean square over a set; thermal frames have about 1
 DEEPEST_BOND, HIGHEST_BOND = -20.0, 100.0  # eV per atom relative to isolated atoms; diamond has -7.4
 MARGIN = 1.25  # relativistic energies of heavy elements lie below the estimate
-HARTREE_WINDOW = (0.033, 0.040)  # around 1 / 27.2
+HARTREE_WINDOW = (0.0362, 0.0395)  # all-electron energies are 1.0 to 1.06 of the estimate: over 27.2 in Hartree
+SOFTEST = 0.2  # eV/Å, root mean square: forces of frames have about 1 in eV/Å, 0.04 in Hartree/Å
 PAIRS, TRUSTED, WIDEST = 500, 0.8, 5.0
 HOW = "convert the file, or name its unit: FILE:unit=kcal/mol, FILE:unit=Hartree; FILE:unit=eV switches this check off"
 
@@ -24,11 +27,13 @@ def check_molecules(
 ) -> None:
     """Refuses numbers that are not finite, atoms on top of each other, and energies and forces that cannot be in eV.
 
-    Units are judged by what physics excludes, so that no true eV is refused: energies below those of all electrons of
-    the free atoms (about -13.6 Z^2.4 eV each); all-electron energies in Hartree; more than 100 eV per atom above, or 20
-    below, the isolated atoms; forces whose root mean square exceeds 100 eV/Å; energy differences between consecutive
-    frames that follow the work of the forces (correlation above 0.8) with a factor outside 1/5 to 5. Energies of
-    pseudopotentials in another unit, without forces and isolated atoms, cannot be told.
+    Units are judged by what physics excludes: energies below those of all electrons of the free atoms (about
+    -13.6 Z^2.4 eV each); more than 100 eV per atom above, or 20 below, the isolated atoms; forces whose root mean
+    square exceeds 100 eV/Å; energy differences between consecutive frames that follow the work of the forces
+    (correlation above 0.8) with a factor outside 1/5 to 5. And by what is likely: energies as all electrons have them
+    in Hartree, where forces are below 0.2 eV/Å or missing. Few molecules have valence electrons alone with such an
+    energy in eV (hexanethiol by GFN2-xTB): state their unit. Energies of pseudopotentials in another unit, without
+    forces and isolated atoms, cannot be told.
 
     Args:
         molecules: as read; the order of frames matters for the last rule alone.
@@ -37,8 +42,12 @@ def check_molecules(
         units: False where the unit was stated.
 
     Raises:
-        MoleculeError: with the first molecule and atoms that are wrong.
+        MoleculeError: with the first molecule and atoms that are wrong, or isolated atoms that are not those of all
+            elements.
     """
+    _whole(isolated or {}, molecules, where)
+    if not len(molecules):
+        return
     _finite(molecules, where)
     _apart(molecules, where)
     if units:
@@ -60,6 +69,22 @@ def require_forces(splits: MolecularSplits) -> None:
                 f"{splits.name}: found no forces in the {label} part, wanted them for the force loss; "
                 "train on energies alone (force weight 0), or take a data set with forces"
             )
+
+
+def _whole(isolated: Mapping[int, float], molecules: Molecules, where: str) -> None:
+    """Isolated atoms are those of all elements, or none: a missing one would count as zero."""
+    strange = {z: energy for z, energy in isolated.items() if not math.isfinite(energy)}
+    if strange:
+        raise MoleculeError(
+            f"{where}: the isolated atom of {symbol_of(min(strange))} has energy {strange[min(strange)]}, wanted finite "
+            "numbers; correct it, or remove all isolated atoms"
+        )
+    missing = [symbol_of(z) for z in molecules.elements if z not in isolated]
+    if isolated and missing:
+        raise MoleculeError(
+            f"{where}: isolated atoms of {', '.join(missing)} are missing, found those of "
+            f"{', '.join(map(symbol_of, sorted(isolated)))}; add them, or remove all of them"
+        )
 
 
 def _finite(molecules: Molecules, where: str) -> None:
@@ -121,10 +146,11 @@ def _plausible_energies(molecules: Molecules, where: str, isolated: Mapping[int,
     _refuse(energy < MARGIN * free, per_atom, where, "no less than all electrons of the free atoms have")
     _refuse(per_atom > HIGHEST_BOND, per_atom, where, f"at most {HIGHEST_BOND:g} eV per atom")
     ratio = energy / free
-    if HARTREE_WINDOW[0] < float(ratio.min()) and float(ratio.max()) < HARTREE_WINDOW[1]:
+    within = HARTREE_WINDOW[0] < float(ratio.min()) and float(ratio.max()) < HARTREE_WINDOW[1]
+    if within and (molecules.forces is None or _root_mean_square(molecules.forces) < SOFTEST):
         raise MoleculeError(
-            f"{where}: energies per atom of {float(per_atom[0]):.5g} are those of all electrons in Hartree, wanted eV; "
-            f"{HOW}"
+            f"{where}: energies per atom of {float(per_atom[0]):.5g} look like those of all electrons in Hartree, "
+            f"wanted eV; {HOW}"
         )
 
 
@@ -141,10 +167,14 @@ def _summed(of_atoms: Tensor, molecules: Molecules) -> Tensor:
     return of_atoms.new_zeros(len(molecules)).index_add_(0, molecules.batch, of_atoms)
 
 
+def _root_mean_square(forces: Tensor) -> float:
+    return float(forces.square().mean().sqrt())
+
+
 def _plausible_forces(molecules: Molecules, where: str) -> None:
     if molecules.forces is None or not len(molecules.pos):
         return
-    rms = float(molecules.forces.square().mean().sqrt())
+    rms = _root_mean_square(molecules.forces)
     if rms > HARDEST:
         raise MoleculeError(
             f"{where}: forces have a root mean square of {rms:.4g} eV/Å, wanted at most {HARDEST:g}; likely "

@@ -26,3 +26,13 @@ def atomic_number(symbol: str, where: str) -> int:
     if symbol not in NUMBERS:
         raise MoleculeError(f"{where}: found element {symbol!r}, wanted a symbol of the periodic table")
     return NUMBERS[symbol]
+
+
+def symbol_of(number: int) -> str:
+    """The chemical symbol of an atomic number, or the number where it is none.
+
+    Example:
+        >>> symbol_of(17), symbol_of(0)
+        ('Cl', '0')
+    """
+    return SYMBOLS[number - 1] if 0 < number <= len(SYMBOLS) else str(number)
