@@ -65,12 +65,7 @@ def missing_of(table: MolecularTable, runs: Sequence[dict[str, Any]]) -> str:
 def _figures(name: str, rows: Sequence[Any], folder: Path | None) -> list[Path]:
     if folder is None:
         return sorted(FIGURES.glob(f"{name}-*.png"))
-    folder.mkdir(parents=True, exist_ok=True)
-    found = []
-    for written in write_figures(rows, folder):
-        kind = Path(written).stem.rpartition("-")[2]
-        found.append((folder / written).rename(folder / f"{name}-{kind}.png"))
-    return sorted(found)
+    return sorted(folder / written for written in write_figures(rows, folder, title=name))
 
 
 def page(text: str, *, figures: Path | None = None) -> str:

@@ -19,11 +19,12 @@ from experiments._molecular_tables import TABLES, MolecularTable
 from experiments._table_runs import RESULTS
 from weightspace.errors import ConfigurationError
 from weightspace.molecules import MolecularSplits, composition_energies
+from weightspace.reports.molecular import parity_points
 from weightspace.tasks.molecular import BenchmarkModel, BenchmarkPlan, Budget, RunOptions, run_benchmark
 
 FOLDER = RESULTS / "molecules"
 RUNS, COMMITS = Path("runs/molecular_benchmark"), "commits.txt"
-CURVE_POINTS = 40
+CURVE_POINTS, PARITY_POINTS = 40, 200
 SMOKE = MolecularTable("smoke", "sample:ethanol", models=("schnet",))
 
 
@@ -64,6 +65,9 @@ def run_table(
         remember_commit(plan.out)
         folders = run_benchmark(plan, options=RunOptions(progress=progress), jobs=jobs, tell=print)
     found = [json.loads((folder / "result.json").read_text()) for folder in folders]
+    for run in found:
+        if run["seed"] == 0:
+            run["parity"] = parity_points(run, plan.out, most=PARITY_POINTS)
     if table.baseline and found:
         found.append(composition_run(plan.splits(), found[0]))
     content = {"table": table.name, "about": table.about, "runs": [compact(run) for run in found]}
@@ -89,7 +93,8 @@ def composition_run(splits: MolecularSplits, other: dict[str, Any]) -> dict[str,
         scores = {f"{name}_mae": float(value.abs().mean()) for name, value in off.items()}
         scores |= {f"{name}_rmse": float(value.square().mean().sqrt()) for name, value in off.items()}
         tests[label] = {"molecules": len(part), **scores}
-    kept = {name: other[name] for name in ("data", "budget", "unit", "notes", "sizes", "hardware")}
+    names = ("data", "budget", "unit", "notes", "sizes", "hardware", "precision", "fingerprint")
+    kept = {name: other[name] for name in names if name in other}
     return {
         **kept,
         "model": {"name": "composition alone"},
@@ -116,7 +121,8 @@ def compact(run: dict[str, Any]) -> dict[str, Any]:
     curve = run["curve"]
     step = max(1, -(-len(curve) // CURVE_POINTS))
     kept = curve[::-1][::step][::-1]  # the last one stays
-    return {**run, "curve": [{name: float(f"{value:.4g}") for name, value in row.items()} for row in kept]}
+    short = [{name: None if v is None else float(f"{v:.4g}") for name, v in row.items()} for row in kept]
+    return {**run, "curve": short}
 
 
 def commit_of() -> str | None:

@@ -43,6 +43,10 @@ class ConfigurationError(WeightspaceError):
     """A configuration holds a key or a value that nothing understands."""
 
 
+class TrainingError(WeightspaceError):
+    """A training whose loss or predictions are not finite."""
+
+
 class GeometryError(WeightspaceError):
     """A point cloud, an orientation grid or irreps that do not fit: shapes, elements, cells, degrees."""
 

@@ -233,7 +233,7 @@ class AbstractAtomisticModel(nn.Module, ABC):
     def outputs(self, cloud: PointCloud) -> dict[str, Tensor]:
         """Energies and what the model adds; the second half of `forward`, without checks."""
         found = self.evaluate(cloud)
-        interaction = found["node_energy"] * self.scale  # (N,)
+        interaction = found["node_energy"].to(self.scale.dtype) * self.scale  # (N,), summed in full precision
         node_energy = interaction + self.references[cloud.z]
         return {
             **found,

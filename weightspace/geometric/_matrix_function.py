@@ -39,7 +39,7 @@ class MatrixFunctionNetwork(AbstractAtomisticModel):
     Molecules of like size are inverted together, in chunks of bounded size; how many atoms each has is read on the
     host, which `torch.compile` cannot trace (`ForceField(model, compile=True)` says so). In a crystal H has one row for
     each atom of the cell (wave vector zero): energies of a cell and of its supercell agree only as far as f(H) does not
-    reach beyond the cell.
+    reach beyond the cell. Half precision does not invert matrices: under autocast the model keeps its own precision.
 
     Args:
         channels: features of each irrep.
@@ -107,6 +107,10 @@ class MatrixFunctionNetwork(AbstractAtomisticModel):
 
     def evaluate(self, cloud: PointCloud) -> dict[str, Tensor]:
         """Atomic energies (N,) and features (N, C)."""
+        with torch.autocast(cloud.pos.device.type, enabled=False):
+            return self._evaluate(cloud)
+
+    def _evaluate(self, cloud: PointCloud) -> dict[str, Tensor]:
         scaled = self.embedding / math.sqrt(len(self.embedding))
         x: Blocks = {"0e": scaled.index_select(0, cloud.species)[:, None]}
         rbf = self.rbf(cloud.edge_len) * self.envelope(cloud.edge_len)[:, None]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from weightspace.errors import ConfigurationError
-from weightspace.reports.molecular import build_benchmark_page, read_runs, rows_of
+from weightspace.reports.molecular import build_benchmark_page, parity_points, read_runs, rows_of, write_figures
+from weightspace.reports.molecular._pictures import learning_curves
 from weightspace.reports.molecular._rows import factor_of
 from weightspace.reports.molecular._tables import csv_table
 
@@ -86,9 +87,50 @@ def test_the_page_says_everything_and_its_files_are_there(folder):
     assert len(json.loads((folder / "results.json").read_text())) == 3
 
 
+def test_other_budgets_and_parts_have_tables_of_their_own(folder):
+    path = folder / "acac" / "slow" / "seed1"
+    path.mkdir()
+    other = result("slow", 1, 0.005) | {"budget": {"seconds": 600.0, "samples": None, "clock": "wall"}}
+    (path / "result.json").write_text(json.dumps(other))
+    path = folder / "acac" / "plain" / "seed0"
+    path.mkdir(parents=True)
+    plain = result("plain", 0, 0.005)
+    for scores in plain["tests"].values():
+        del scores["forces_mae"], scores["forces_rmse"]
+    (path / "result.json").write_text(json.dumps(plain))
+    text = build_benchmark_page(folder)
+    tables = text.split("\n## ")[1:]
+    assert [table.splitlines()[0] for table in tables[:3]] == [f"acac, table {k}" for k in (1, 2, 3)]
+    assert [("600 s of wall time" in table) for table in tables[:3]].count(True) == 1
+    assert len({path.name for path in (folder / "figures").iterdir()}) > 5
+
+
+def test_rows_of_other_sizes_are_no_seeds_of_each_other():
+    one, two = result("net", 0, 0.01), result("net", 1, 0.02)
+    two["model"] = {"name": "net", "arguments": {"channels": 3}}
+    assert [len(row.runs) for row in rows_of([one, two])] == [1, 1]
+
+
+def test_a_curve_with_a_gap_is_drawn(folder):
+    broken = result("late", 0, 0.02)
+    broken["curve"][-1]["forces_mae"] = None
+    assert learning_curves(rows_of([broken])).axes[0].lines[0].get_xdata().tolist() == [1.0]
+
+
+def test_points_of_parity_plots_travel_with_a_result(folder):
+    run = json.loads((folder / "acac" / "fast" / "seed0" / "result.json").read_text())
+    points = parity_points(run, folder, most=10)
+    assert set(points) == {"energy", "forces"} and len(points["energy"]["wanted"]) == 10
+    names = write_figures(rows_of([{**run, "parity": points}]), folder / "own", title="mine")
+    assert "mine-parity-forces.png" in names
+    assert parity_points(run, folder / "nowhere", most=10) == {}
+
+
 def test_csv_has_a_line_per_run_and_part(folder):
     lines = list(csv.DictReader(io.StringIO(csv_table(rows_of(read_runs(folder)[0])))))
     assert len(lines) == 6
+    assert {line["peak_memory_mb"] for line in lines} == {"100.0"} and {line["ended"] for line in lines} == {"budget"}
+    assert {line["md_drift"] for line in lines if line["model"] == "fast"} == {"0.1"}
     assert {float(line["forces_mae"]) for line in lines if line["model"] == "fast"} == {0.010, 0.014}
 
 

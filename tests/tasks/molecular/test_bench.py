@@ -1,10 +1,14 @@
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
+from weightspace.cli import main
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules import load_molecules
 from weightspace.reports.molecular import build_benchmark_page
@@ -27,7 +31,7 @@ def small(elements):
     return EGNN(channels=8, layers=1, cutoff=4.0, elements=elements)
 
 def broken(elements):
-    raise RuntimeError
+    raise RuntimeError("no such layer")
 
 ENTRY = BenchmarkModel("entry", "mine:small")
 """
@@ -38,6 +42,9 @@ class InProcess:
 
     def __init__(self, command, **options):
         self.command = command
+
+    def terminate(self):
+        pass
 
     def wait(self):
         assert self.command[:3] == [sys.executable, "-m", "weightspace.tasks.molecular._worker"]
@@ -77,6 +84,65 @@ def test_a_model_that_fails_is_reported_and_the_others_go_on(here):
     assert [folder.parent.name for folder in run_benchmark(plan, tell=said.append)] == ["tiny"]
     assert any(line.startswith("wide, seed 0: failed: ConfigurationError") and "width" in line for line in said)
     assert "wide/seed0: ConfigurationError" in build_benchmark_page(plan.out)
+
+
+def test_an_error_of_a_model_of_ones_own_is_told_with_where_it_came_from(here):
+    plan = BenchmarkPlan("sample:ethanol", ["mine:broken"], Budget(samples=20), here / "out")
+    said: list[str] = []
+    assert run_benchmark(plan, tell=said.append) == []
+    log = plan.folder("broken", 0) / "log.txt"
+    assert said[-1] == f"broken, seed 0: failed: RuntimeError: no such layer (see {log})"
+    assert "mine.py" in log.read_text() and "Traceback" in log.read_text()
+
+
+def test_runs_of_other_settings_are_not_taken_for_these(here):
+    run_benchmark(BenchmarkPlan("sample:ethanol", ["tiny.json"], Budget(samples=20), here / "out"))
+    with pytest.raises(ConfigurationError, match="holds a run with another budget .* give another --out"):
+        run_benchmark(BenchmarkPlan("sample:ethanol", ["tiny.json"], Budget(samples=40), here / "out"))
+    for name in ("a", "b"):
+        (here / name).mkdir()
+        write_energies(here / name / "mine.xyz", seed=ord(name))
+    run_benchmark(BenchmarkPlan(str(here / "a/mine.xyz"), ["tiny.json"], Budget(samples=20), here / "out"))
+    with pytest.raises(ConfigurationError, match="another fingerprint"):
+        run_benchmark(BenchmarkPlan(str(here / "b/mine.xyz"), ["tiny.json"], Budget(samples=20), here / "out"))
+
+
+def test_empty_parts_and_no_jobs_are_refused(tmp_path):
+    path = write_energies(tmp_path / "few.xyz", frames=8)
+    plan = BenchmarkPlan(str(path), ["schnet"], Budget(samples=10), tmp_path / "out")
+    with pytest.raises(
+        MoleculeError, match=r"no molecules in the validation part \(8 training, 0 validation, 0 test\)"
+    ):
+        run_benchmark(plan)
+    with pytest.raises(ConfigurationError, match="found 0 jobs and 1 seeds"):
+        run_benchmark(plan, jobs=0)
+
+
+def test_asked_to_end_it_ends_its_processes(here, monkeypatch):
+    ended = []
+
+    def wait(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not ended:
+            time.sleep(0.01)
+        return -signal.SIGTERM
+
+    monkeypatch.setattr(InProcess, "wait", wait)
+    monkeypatch.setattr(InProcess, "terminate", lambda self: ended.append(self))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(BenchmarkPlan("sample:ethanol", ["tiny.json"], Budget(samples=20), here / "out"))
+    assert len(ended) == 1 and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_command_trains_and_shows_the_table(here, capsys):
+    words = "bench molecules --data sample:ethanol --models tiny.json --budget 20samples --out out --no-progress"
+    assert main([*words.split(), "--accelerator", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 1 runs to do, 20 samples each" in said and "| tiny | 1 |" in said
+    assert (here / "out" / "table.csv").is_file() and (here / "out" / "table.md").is_file()
+    assert main([*words.split(), "--accelerator", "cpu", "--seeds", "0"]) == 1
+    assert "found 1 jobs and 0 seeds, wanted at least one of each" in capsys.readouterr().err
 
 
 def test_a_run_that_is_interrupted_is_no_failure(here, monkeypatch):
@@ -121,10 +187,10 @@ def test_errors_of_the_data_come_before_anything_runs(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def write_energies(path, *, forces=False, far=False):
-    numbers = torch.Generator().manual_seed(0)
+def write_energies(path, *, forces=False, far=False, frames=20, seed=0):
+    numbers = torch.Generator().manual_seed(seed)
     lines = []
-    for _ in range(20):
+    for _ in range(frames):
         x = (9.0 if far else 1.0) + 0.1 * float(torch.rand((), generator=numbers))
         keys = "species:S:1:pos:R:3" + (":forces:R:3" if forces else "")
         rest = " 0 0 0" if forces else ""

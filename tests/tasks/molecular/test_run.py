@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from weightspace.errors import CheckpointError, ConfigurationError
+from weightspace.errors import CheckpointError, ConfigurationError, MoleculeError, TrainingError
 from weightspace.geometric import ForceField, SchNet
 from weightspace.tasks.molecular import BenchmarkModel, Budget, MolecularTraining, RunOptions, run_model
 from weightspace.tasks.molecular import _run as run
 from weightspace.tasks.molecular._batches import training_order
 from weightspace.tasks.molecular._measure import CLEAR, forget_peak, peak_memory
 from weightspace.tasks.molecular._objectives import objective_for
+from weightspace.tasks.molecular._presets import MOLECULES, preset
 
 SMALL = BenchmarkModel(
     "small",
@@ -116,8 +117,89 @@ def test_training_ends_where_validation_stands_still(splits, tmp_path):
         SMALL.arguments,
         MolecularTraining(learning_rate=1e-12, ema_decay=None, batch_size=5, check_every=20, patience=2),
     )
-    result = run_model(still, splits, tmp_path, budget=Budget(samples=100_000))
-    assert result["spent"]["ended"] == "no improvement" and result["spent"]["samples"] < 2000
+    result = run_model(still, splits, tmp_path, budget=Budget(samples=1000))
+    assert result["spent"]["ended"] == "no improvement"
+    assert 200 <= result["spent"]["samples"] < 800  # patience, and a fifth of the budget
+
+
+def test_a_training_that_diverges_says_so(splits, tmp_path):
+    wild = replace(SMALL, training=MolecularTraining(learning_rate=1e30, batch_size=10, check_every=40, warmup=0.0))
+    with pytest.raises(TrainingError, match="no loss on validation molecules was finite; lower the learning rate"):
+        run_model(wild, splits, tmp_path, budget=Budget(samples=200))
+
+
+def test_weights_from_before_it_diverged_are_tested(splits, tmp_path, monkeypatch):
+    step = run.MolecularTask.training_step
+
+    def wild(self, batch, batch_idx):
+        loss = step(self, batch, batch_idx)
+        return loss if self.samples < 200 else loss * math.nan
+
+    monkeypatch.setattr(run.MolecularTask, "training_step", wild)
+    result = run_model(SMALL, splits, tmp_path, budget=BUDGET)
+    assert result["spent"]["ended"] == "diverged" and result["spent"]["samples"] == 240
+    assert math.isfinite(result["tests"]["test"]["forces_mae"]) and result["validation"]["samples"] == 120
+
+
+def test_a_run_that_is_killed_after_its_training_trains_no_more(splits, tmp_path, monkeypatch):
+    still = replace(SMALL, training=MolecularTraining(learning_rate=1e-12, ema_decay=None, check_every=20, patience=2))
+    scores = run.test_scores
+
+    def dies(*arguments):
+        raise Killed
+
+    monkeypatch.setattr(run, "test_scores", dies)
+    with pytest.raises(Killed):
+        run_model(still, splits, tmp_path, budget=Budget(samples=400))
+    kept = json.loads((tmp_path / "ended.json").read_text())
+    monkeypatch.setattr(run, "test_scores", scores)
+    result = run_model(still, splits, tmp_path, budget=Budget(samples=400))
+    assert kept["why"] == result["spent"]["ended"] == "no improvement"
+    assert result["spent"]["samples"] == result["curve"][-1]["samples"] < 400
+    assert result["peak_memory_mb"] == kept["peak_memory_mb"]
+
+
+def test_draws_in_training_depend_on_seed_and_pass_alone(splits, tmp_path, monkeypatch):
+    step, drawn = run.MolecularTask.training_step, []
+
+    def draws(self, batch, batch_idx):
+        drawn.append(torch.rand(()).item())
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(run.MolecularTask, "training_step", draws)
+    before = torch.get_rng_state()
+    for number, seed in enumerate((0, 0, 1)):
+        run_model(SMALL, splits, tmp_path / str(number), budget=Budget(samples=240), seed=seed)
+    assert torch.equal(torch.get_rng_state(), before)
+    a, b, c = drawn[:24], drawn[24:48], drawn[48:]
+    assert a == b and a[:12] != a[12:] and not set(a) & set(c)
+
+
+def test_an_element_that_only_a_test_part_has_is_named_before_the_training(splits, tmp_path):
+    part = splits.tests["test"]
+    strange = replace(splits, tests={"test": replace(part, z=part.z.clone().masked_fill_(part.z == 8, 16))})
+    with pytest.raises(MoleculeError, match=r"test: found elements \[16\], wanted those of the training molecules"):
+        run_model(SMALL, strange, tmp_path, budget=BUDGET)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_model_that_cannot_be_saved_says_so_before_the_training(splits, tmp_path, monkeypatch):
+    def refuses(model, folder):
+        raise ConfigurationError("cannot be saved")
+
+    monkeypatch.setattr(run, "save_pretrained", refuses)
+    with pytest.raises(ConfigurationError, match="cannot be saved"):
+        run_model(SMALL, splits, tmp_path, budget=BUDGET)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in MOLECULES])
+def test_energies_are_summed_in_full_precision(name, splits):
+    entry = preset(name)
+    model, part = entry.build(splits.train.elements), splits.train[:2]
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        energy = model(part.z, part.pos.float(), part.batch)["interaction_energy"]
+    assert energy.dtype == torch.float32 and bool(energy.isfinite().all())
 
 
 def test_an_order_shows_every_molecule_equally_often():

@@ -1,6 +1,6 @@
 """Tables and figures of the molecular benchmark."""
 
-from weightspace.reports.molecular._benchmark import build_benchmark_page, write_figures
+from weightspace.reports.molecular._benchmark import build_benchmark_page, parity_points, write_figures
 from weightspace.reports.molecular._rows import BenchmarkRow, read_runs, rows_of
 from weightspace.reports.molecular._tables import data_section, markdown_table
 
@@ -9,6 +9,7 @@ __all__ = [
     "build_benchmark_page",
     "data_section",
     "markdown_table",
+    "parity_points",
     "read_runs",
     "rows_of",
     "write_figures",

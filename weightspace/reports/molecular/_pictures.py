@@ -20,7 +20,10 @@ def learning_curves(rows: Sequence[BenchmarkRow]) -> Figure:
     drawing, [axes] = plot(width=6.4, height=4.2)
     for color, row in zip(colors(rows), rows, strict=True):
         for k, run in enumerate(run for run in row.runs if run["curve"]):
-            points = [(point["seconds"], factor * point[f"{quantity}_mae"]) for point in run["curve"]]
+            kept = [point for point in run["curve"] if point.get(f"{quantity}_mae") is not None]  # None: not finite
+            points = [(point["seconds"], factor * point[f"{quantity}_mae"]) for point in kept]
+            if not points:
+                continue
             x, y = zip(*points, strict=True)
             mark = "." if len(points) < 3 else None
             axes.plot(x, y, color=color, linewidth=1.4, alpha=0.9, marker=mark, label=None if k else row.model)
@@ -125,4 +128,5 @@ def _in(quantity: str, unit: str) -> str:
 
 
 def _legend(axes: Axes) -> None:
-    axes.legend(frameon=False, fontsize=7, labelcolor=INK, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=7, labelcolor=INK, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -146,7 +146,8 @@ def rows_of(runs: Sequence[Run]) -> list[BenchmarkRow]:
     """Rows in the order of data sets and, within one, by their first error."""
     grouped: dict[tuple[str, str, str], list[Run]] = {}
     for run in runs:
-        key = (run["data"], run["model"]["name"], json.dumps(run["budget"], sort_keys=True))
+        sizes = {name: run["model"].get(name) for name in ("factory", "arguments", "training")}
+        key = (run["data"], run["model"]["name"], json.dumps([conditions_of(run), sizes], sort_keys=True))
         grouped.setdefault(key, []).append(run)
     found = [BenchmarkRow(data, model, tuple(group)) for (data, model, _), group in grouped.items()]
     return sorted(found, key=lambda row: (row.data, _first_error(row)))
@@ -157,10 +158,21 @@ def _first_error(row: BenchmarkRow) -> float:
     return row.error(row.tests[0], quantity, "mse" if quantity == "positions" else "mae").mean
 
 
-def by_data(rows: Sequence[BenchmarkRow]) -> Iterator[tuple[str, list[BenchmarkRow]]]:
-    """The rows of each data set."""
+def conditions_of(run: Run) -> list[Any]:
+    """What runs of one table share: budget, sizes of the parts, what is learnt, precision."""
+    learnt = sorted({name for scores in run["tests"].values() for name in scores})
+    return [run["budget"], run["sizes"], learnt, run.get("precision", "32-true")]
+
+
+def by_conditions(rows: Sequence[BenchmarkRow]) -> Iterator[tuple[str, list[BenchmarkRow]]]:
+    """The rows of each data set and, where there are several, of each budget, split and precision, with a title."""
     for data in dict.fromkeys(row.data for row in rows):
-        yield data, [row for row in rows if row.data == data]
+        groups: dict[str, list[BenchmarkRow]] = {}
+        for row in rows:
+            if row.data == data:
+                groups.setdefault(json.dumps(conditions_of(row.runs[0]), sort_keys=True), []).append(row)
+        for number, group in enumerate(groups.values(), 1):
+            yield data if len(groups) == 1 else f"{data}, table {number}", group
 
 
 def budget_text(run: Run) -> str:

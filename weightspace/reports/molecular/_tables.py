@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from weightspace.reports.molecular._published import published_for
-from weightspace.reports.molecular._rows import BenchmarkRow, Value, budget_text, unit_of
+from weightspace.reports.molecular._rows import BenchmarkRow, Run, Value, budget_text, unit_of
 
 Cell = Callable[[BenchmarkRow], Value | str | None]
 
@@ -120,7 +120,7 @@ def data_section(data: str, rows: Sequence[BenchmarkRow], notes: Mapping[str, st
     """Heading, sizes and budget, the table, published numbers and notes of one data set.
 
     Args:
-        data: the data set.
+        data: the heading, such as the data set.
         rows: of its models.
         notes: a remark by model, shown below the table.
     """
@@ -135,13 +135,19 @@ def data_section(data: str, rows: Sequence[BenchmarkRow], notes: Mapping[str, st
     table = markdown_table([c.heading for c in columns], [[cell_text(c, row) for c in columns] for row in rows])
     notes_said = [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in run["notes"]]
     parts = [f"## {data}", " ".join([head, *notes_said]), table]
-    published = published_for(data)
+    published = published_for(rows[0].data)
     if published:
         lines = [[p.model, p.test, p.text, p.source] for p in published]
         words = "Published, with longer trainings:"
         parts.append(f"{words}\n\n" + markdown_table(["model", "test", "E / F", "source"], lines))
     said = [f"- {model}: {text}" for model, text in notes.items() if model in {row.model for row in rows}]
     return "\n\n".join([*parts, *["\n".join(said)] * bool(said)])
+
+
+def _memory(run: Run) -> float | None:
+    """Peak in MB above what the process took before."""
+    peak = run.get("peak_memory_mb")
+    return None if peak is None else round(peak - run.get("memory_before_mb", 0.0), 1)
 
 
 def csv_table(rows: Sequence[BenchmarkRow]) -> str:
@@ -155,8 +161,10 @@ def csv_table(rows: Sequence[BenchmarkRow]) -> str:
                 line = {"data": row.data, "model": row.model, "seed": run["seed"], "test": test, **scores}
                 line |= {"parameters": run["parameters"], "samples": run["spent"]["samples"]}
                 line |= {f"ms_{name}": number for name, number in run.get("milliseconds", {}).items()}
-                line |= {"peak_memory_mb": run.get("peak_memory_mb")}
+                line |= {"peak_memory_mb": _memory(run)}
                 line |= {f"rotation_{name}": number for name, number in run.get("equivariance_error", {}).items()}
+                line |= {f"md_{name}": v for name, v in run.get("md", {}).items() if isinstance(v, int | float)}
+                line |= {"budget": budget_text(run), "seconds": run["spent"]["seconds"], "ended": run["spent"]["ended"]}
                 lines.append(line)
                 names += [name for name in line if name not in names]
     writer = csv.DictWriter(out, names, lineterminator="\n")

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from tqdm import tqdm
 
-from weightspace.errors import ConfigurationError
+from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules import MolecularSplits, Molecules, load_molecules, require_forces
 from weightspace.tasks._folder import write_json
 from weightspace.tasks.molecular._budget import Budget
@@ -23,6 +23,7 @@ from weightspace.tasks.molecular._entry import BenchmarkModel
 from weightspace.tasks.molecular._fit import RunOptions
 from weightspace.tasks.molecular._presets import models_named
 from weightspace.tasks.molecular._run import RESULT
+from weightspace.tasks.molecular._settings import check_settings, run_settings
 
 JOB, FAILURE, LOG = "job.json", "failure.json", "log.txt"
 INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
@@ -116,11 +117,19 @@ def run_benchmark(
         Folders of the finished runs.
 
     Raises:
-        WeightspaceError: data or models that are not there or not right, before anything runs.
+        WeightspaceError: data or models that are not there or not right, or a folder with runs of other settings,
+            before anything runs.
     """
+    if jobs < 1 or not plan.seeds:
+        raise ConfigurationError(f"bench: found {jobs} jobs and {len(plan.seeds)} seeds, wanted at least one of each")
     splits = plan.splits(download=download, progress=options.progress)
+    _check_parts(splits)
     entries = models_named(plan.models, splits)
     todo = [(entry, seed) for seed in plan.seeds for entry in entries]
+    for entry, seed in todo:
+        check_settings(
+            plan.folder(entry.name, seed), run_settings(entry, splits, plan.budget, seed=seed, options=options)
+        )
     open_ones = [(e, s) for e, s in todo if not _is_done(plan, e, s)]
     tell(
         f"{plan.data}: {len(splits.train)} training, {len(splits.validation)} validation molecules; "
@@ -138,26 +147,46 @@ def run_benchmark(
     return [plan.folder(e.name, s) for e, s in todo if (plan.folder(e.name, s) / RESULT).is_file()]
 
 
+def _check_parts(splits: MolecularSplits) -> None:
+    sizes = {"training": len(splits.train), "validation": len(splits.validation)}
+    sizes |= {label: len(part) for label, part in splits.tests.items()}
+    empty, found = [label for label, size in sizes.items() if not size], ", ".join(f"{n} {s}" for s, n in sizes.items())
+    if empty:
+        raise MoleculeError(
+            f"{splits.name}: found no molecules in the {empty[0]} part ({found}), wanted at least one in each; give "
+            "sizes (--train, --validation, --test), or more molecules"
+        )
+
+
 def _is_done(plan: BenchmarkPlan, entry: BenchmarkModel, seed: int) -> bool:
     path = plan.folder(entry.name, seed) / RESULT
     return path.is_file() and (not plan.runs_md(seed) or "md" in json.loads(path.read_text()))
 
 
 class _Children:
-    """Processes that end when the parent is interrupted."""
+    """Processes that end when the parent is interrupted, or asked to end (SIGTERM)."""
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[str]] = []
         self.stopped = threading.Event()
+        self.in_main = threading.current_thread() is threading.main_thread()
 
     def __enter__(self) -> "_Children":
+        if self.in_main:
+            self.before = signal.signal(signal.SIGTERM, _interrupt)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self.in_main:
+            signal.signal(signal.SIGTERM, self.before or signal.SIG_DFL)
         if kind is not None:
             self.stopped.set()
             for process in self.processes:
                 process.terminate()
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _run_alone(

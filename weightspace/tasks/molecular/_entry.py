@@ -35,7 +35,8 @@ class MolecularTraining:
         weight_decay: of AdamW, on matrices.
         warmup: share of the budget in which the learning rate rises.
         clip: largest norm of the gradient.
-        patience: checks on validation molecules without an improvement after which the training ends.
+        patience: checks on validation molecules without an improvement after which the training ends, where they took
+            a fifth of the budget, too.
         check_every: samples between checks; None for the training set's size, but 200 to 1,000.
 
     Raises:

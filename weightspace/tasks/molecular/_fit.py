@@ -1,21 +1,26 @@
 """Fits a task within its budget: Lightning's trainer, averages of weights, checkpoints."""
 
+import json
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from lightning import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, WeightAveraging
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from weightspace.errors import CheckpointError, ConfigurationError
+from weightspace.errors import CheckpointError, ConfigurationError, TrainingError
 from weightspace.molecules import MolecularSplits
 from weightspace.tasks._folder import quiet_lightning, read_training_checkpoint
 from weightspace.tasks.molecular._batches import MoleculeData
 from weightspace.tasks.molecular._budget_bar import BudgetBar
 from weightspace.tasks.molecular._task import MONITOR, MolecularTask
 
+ENDED = "ended.json"
+REMEDY = "lower the learning rate or the clip of gradients, remove the folder of the run and start again"
 ACCELERATORS, PRECISIONS = ("cpu", "gpu", "auto"), ("32-true", "64-true", "bf16-mixed", "16-mixed")
 
 
@@ -56,43 +61,64 @@ class RunOptions:
         return torch.device("cuda", 0) if wanted else torch.device("cpu")
 
 
-def fit(task: MolecularTask, splits: MolecularSplits, folder: Path, *, seed: int, options: RunOptions) -> str:
+def fit(
+    task: MolecularTask, splits: MolecularSplits, folder: Path, *, seed: int, options: RunOptions
+) -> dict[str, Any]:
     """Train until the budget is spent or validation stops improving; the task holds the best weights afterwards.
 
     Returns:
-        "budget", or "no improvement" where the patience ran out.
+        The content of `ended.json` where the training has ended before, otherwise why it ended: "budget", "no
+        improvement" where the patience ran out, or "diverged" where the loss was no longer finite.
+
+    Raises:
+        TrainingError: the loss was never finite.
+        CheckpointError: there is no checkpoint of the best weights.
     """
+    last, best = (folder / "checkpoints" / f"{name}.ckpt" for name in ("last", "best"))
+    if last.is_file():
+        task.on_load_checkpoint(read_training_checkpoint(last))
+    ended = json.loads((folder / ENDED).read_text()) if (folder / ENDED).is_file() else None
+    if ended is None and task.share < 1:
+        _fit_on(task, splits, folder, seed=seed, options=options)
+    if not best.is_file():
+        raise CheckpointError(f"{folder}: the training ended before the first check; remove the folder and start again")
+    if not any(math.isfinite(row[MONITOR]) for row in task.curve):
+        raise TrainingError(f"{folder}: no loss on validation molecules was finite; {REMEDY}")
+    task.load_state_dict(read_training_checkpoint(best)["state_dict"])
+    if ended is not None:
+        return ended
+    if not math.isfinite(task.curve[-1][MONITOR]):
+        return {"why": "diverged"}
+    return {"why": "budget" if task.share >= 1 else "no improvement"}
+
+
+def _callbacks(task: MolecularTask, folder: Path, seed: int, options: RunOptions) -> list[Callback]:
     rule = task.training_rule
-    per_epoch = rule.check_every or min(max(len(splits.train), 200), 1000)
-    data = MoleculeData(splits, batch_size=rule.batch_size, per_epoch=per_epoch, seed=seed)
-    best, last = (_checkpoint(folder, *each) for each in (("best", MONITOR), ("last", None)))
-    callbacks: list[Callback] = [EarlyStopping(MONITOR, patience=rule.patience, check_finite=True)]
+    found: list[Callback] = [_Noise(seed)]
     if rule.ema_decay is not None:
         average = get_ema_multi_avg_fn(rule.ema_decay)
-        callbacks.append(WeightAveraging(use_buffers=False, multi_avg_fn=average))
-    callbacks += [best, last, *[BudgetBar()] * options.progress]
-    found = folder / "checkpoints" / "last.ckpt"
-    path = found if found.is_file() else None
-    if path is not None:
-        task.on_load_checkpoint(read_training_checkpoint(path))
-    if task.share < 1:
-        _fit_on(task, data, callbacks, path, folder, options)
-    best_path = folder / "checkpoints" / "best.ckpt"
-    if not best_path.is_file():
-        raise CheckpointError(f"{folder}: the training ended before the first check; remove the folder and start again")
-    task.load_state_dict(read_training_checkpoint(best_path)["state_dict"])
-    return "budget" if task.share >= 1 else "no improvement"
+        found.append(WeightAveraging(use_buffers=False, multi_avg_fn=average))
+    best, last = (_checkpoint(folder, *each) for each in (("best", MONITOR), ("last", None)))
+    return [*found, best, last, *[BudgetBar()] * options.progress]
 
 
-def _fit_on(
-    task: MolecularTask,
-    data: MoleculeData,
-    callbacks: list[Callback],
-    path: Path | None,
-    folder: Path,
-    options: RunOptions,
-) -> None:
-    with quiet_lightning(), warnings.catch_warnings():
+class _Noise(Callback):
+    """Draws of a model in training, such as dropout, depend on the seed and the epoch: a resumed run repeats them."""
+
+    def __init__(self, seed: int):
+        self.seed = seed
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed torch's generators."""
+        torch.manual_seed(self.seed * 1_000_003 + trainer.current_epoch)
+
+
+def _fit_on(task: MolecularTask, splits: MolecularSplits, folder: Path, *, seed: int, options: RunOptions) -> None:
+    rule, last = task.training_rule, folder / "checkpoints" / "last.ckpt"
+    per_epoch = rule.check_every or min(max(len(splits.train), 200), 1000)
+    data = MoleculeData(splits, batch_size=rule.batch_size, per_epoch=per_epoch, seed=seed)
+    devices = [options.device] if options.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), quiet_lightning(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"The '.*dataloader' does not have many workers")
         trainer = Trainer(
             default_root_dir=folder,
@@ -100,16 +126,16 @@ def _fit_on(
             devices=1,
             precision=options.precision,  # type: ignore[arg-type]
             max_epochs=-1,
-            gradient_clip_val=task.training_rule.clip,
+            gradient_clip_val=rule.clip,
             num_sanity_val_steps=0,
             logger=False,
-            callbacks=callbacks,
+            callbacks=_callbacks(task, folder, seed, options),
             enable_progress_bar=False,
             enable_model_summary=False,
             inference_mode=False,  # forces are derivatives
         )
         try:
-            trainer.fit(task, datamodule=data, ckpt_path=path, weights_only=True)
+            trainer.fit(task, datamodule=data, ckpt_path=last if last.is_file() else None, weights_only=True)
         except SystemExit:  # Lightning ends the process after Ctrl-C
             raise KeyboardInterrupt from None
         if trainer.interrupted:

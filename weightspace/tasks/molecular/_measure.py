@@ -25,6 +25,7 @@ CLEAR, STATUS, MACOS = Path("/proc/self/clear_refs"), Path("/proc/self/status"),
 def forget_peak(device: torch.device) -> None:
     """Let `peak_memory` count from here, where the system allows it (Linux and CUDA)."""
     if device.type == "cuda":
+        torch.cuda.init()  # which the next call does not do
         torch.cuda.reset_peak_memory_stats(device)
     elif CLEAR.exists():
         with contextlib.suppress(OSError):
@@ -45,7 +46,8 @@ def milliseconds(
 ) -> dict[str, float]:
     """Per molecule, in batches of the training's size: "energy", "forces" and "training_step" (loss and gradients).
 
-    CPU time of the process on the CPU, wall time elsewhere; the median of some repetitions after one that warms up.
+    CPU time of the process on the CPU, wall time elsewhere; the median of some repetitions after one that warms up. A
+    step of the training costs more: the optimiser, the average of weights and Lightning's loop are left out here.
     """
     part = splits.train[: min(batch_size, len(splits.train))]
     batch, count = moved(batch_of(part), objective), len(part)
@@ -96,7 +98,7 @@ def _seconds(call: Callable[[], Any], device: torch.device, repeats: int) -> flo
 
 
 def equivariance_error(objective: AbstractObjective, molecules: Molecules) -> dict[str, float]:
-    """Root mean square change under random rotations, in the precision of the training.
+    """Root mean square change under random rotations, in the precision of the weights.
 
     "energy" in eV per molecule with "energy_relative" to that of interaction energies, "forces" relative to that of
     forces; or "positions" relative to how far particles move.

@@ -1,13 +1,13 @@
 """What is learnt of molecules: energies and forces, energies alone, or where particles will be."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from weightspace.errors import ConfigurationError
+from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.geometric import AbstractAtomisticModel, ForceField
 from weightspace.molecules import MolecularSplits, Molecules, check_neighbours
 from weightspace.tasks.molecular._batches import Batch
@@ -36,7 +36,7 @@ class AbstractObjective(nn.Module, ABC):
         """Fit what the model needs to know of the training molecules, and add targets to all parts.
 
         Raises:
-            MoleculeError: an atom without neighbours within the model's cutoff.
+            MoleculeError: an atom without neighbours within the model's cutoff, or an element that the model has not.
         """
 
     @abstractmethod
@@ -93,6 +93,7 @@ class EnergyObjective(AbstractObjective):
         train, model = splits.train, self.model
         for label, part in {"training": train, "validation": splits.validation, **splits.tests}.items():
             check_neighbours(part, model.cutoff, where=f"{splits.name}, {label}")
+            _check_elements(part, model.elements, where=f"{splits.name}, {label}")
         energies = train.values[self.target]
         if splits.isolated:
             model.references.zero_()
@@ -169,6 +170,15 @@ class FutureObjective(AbstractObjective):
     def loss(self, outputs: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Mean squared error of coordinates."""
         return (outputs["positions"] - batch[FUTURE]).square().mean()
+
+
+def _check_elements(molecules: Molecules, known: Sequence[int], *, where: str) -> None:
+    strange = sorted(set(molecules.elements) - set(known))
+    if strange:
+        raise MoleculeError(
+            f"{where}: found elements {strange}, wanted those of the training molecules, {sorted(known)}; train on "
+            "more molecules, or leave these out"
+        )
 
 
 def distance(x: Tensor, loss: str, *, vectors: bool = False) -> Tensor:

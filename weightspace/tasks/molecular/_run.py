@@ -1,9 +1,9 @@
 """One run of the benchmark: a model, a data set, a seed, a budget, a folder."""
 
 import json
+import math
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from weightspace import __version__
-from weightspace.errors import ConfigurationError
+from weightspace.errors import TrainingError
 from weightspace.molecules import MolecularSplits
 from weightspace.pretrained import save_pretrained
 from weightspace.tasks._folder import read_training_checkpoint, write_json
 from weightspace.tasks.molecular._budget import Budget
 from weightspace.tasks.molecular._entry import BenchmarkModel
-from weightspace.tasks.molecular._fit import RunOptions, fit
+from weightspace.tasks.molecular._fit import ENDED, REMEDY, RunOptions, fit
 from weightspace.tasks.molecular._measure import (
     device_name,
     equivariance_error,
@@ -29,10 +29,11 @@ from weightspace.tasks.molecular._measure import (
 )
 from weightspace.tasks.molecular._objectives import AbstractObjective, objective_for
 from weightspace.tasks.molecular._scores import Predictions, predictions_of
+from weightspace.tasks.molecular._settings import check_settings, run_settings
 from weightspace.tasks.molecular._stability import stability_of
 from weightspace.tasks.molecular._task import MONITOR, MolecularTask
 
-SETTINGS, RESULT, PREDICTIONS, MODEL = "run.json", "result.json", "predictions.npz", "model"
+RESULT, PREDICTIONS, MODEL = "result.json", "predictions.npz", "model"
 
 
 def run_model(
@@ -65,10 +66,11 @@ def run_model(
     Raises:
         ConfigurationError: the folder holds a run with other settings, or the model is not for such data.
         CheckpointError: the folder's checkpoint is damaged.
+        TrainingError: losses or predictions that are not finite.
     """
     folder = Path(folder)
-    settings = _settings(entry, splits, budget, seed, options)
-    _same_settings(folder / SETTINGS, settings)
+    settings = run_settings(entry, splits, budget, seed=seed, options=options)
+    check_settings(folder, settings, write=True)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     if (folder / RESULT).is_file():
@@ -92,22 +94,26 @@ def _trained(
     objective = objective_for(model, splits, entry.training, compile=options.compile)
     splits = objective.prepared(splits)
     task = MolecularTask(objective, entry.training, budget)
+    with tempfile.TemporaryDirectory() as scratch:
+        _save_model(model, Path(scratch))  # a model that cannot be saved says so before the training
     ended = fit(task, splits, folder, seed=seed, options=options)
-    peak = peak_memory(options.device)
+    ended.setdefault("peak_memory_mb", round(peak_memory(options.device), 1))
+    ended.setdefault("memory_before_mb", round(before, 1))
+    write_json(folder / ENDED, ended)
     objective.to(options.device)  # Lightning hands it back on the CPU
     result = {
         **settings,
         "model": entry.to_json(),
         "parameters": parameters_of(model),
         "cutoff": getattr(model, "cutoff", None),
-        "spent": {"seconds": round(task.seconds, 2), "samples": task.samples, "ended": ended},
+        "spent": {"seconds": round(task.seconds, 2), "samples": task.samples, "ended": ended["why"]},
         "curve": task.curve,
-        "validation": min(task.curve, key=lambda row: row[MONITOR]),
+        "validation": min((row for row in task.curve if math.isfinite(row[MONITOR])), key=lambda row: row[MONITOR]),
         "tests": test_scores(objective, splits, folder),
         "equivariance_error": equivariance_error(objective, next(iter(splits.tests.values()))),
         "milliseconds": milliseconds(objective, splits, batch_size=entry.training.batch_size, device=options.device),
-        "peak_memory_mb": round(peak, 1),
-        "memory_before_mb": round(before, 1),
+        "peak_memory_mb": ended["peak_memory_mb"],
+        "memory_before_mb": ended["memory_before_mb"],
         "hardware": hardware(options.device),
     }
     _save_model(model, folder)
@@ -132,6 +138,9 @@ def test_scores(objective: AbstractObjective, splits: MolecularSplits, folder: P
     for label, molecules in splits.tests.items():
         predictions = predictions_of(objective, molecules)
         found[label] = {"molecules": len(molecules), **predictions.scores()}
+        wrong = [name for name, value in found[label].items() if not math.isfinite(value)]
+        if wrong:
+            raise TrainingError(f"{splits.name}, {label}: {wrong[0]} is {found[label][wrong[0]]}; {REMEDY}")
         arrays |= _arrays(label, predictions)
     np.savez_compressed(folder / PREDICTIONS, allow_pickle=False, **arrays)
     return found
@@ -140,37 +149,6 @@ def test_scores(objective: AbstractObjective, splits: MolecularSplits, folder: P
 def _arrays(label: str, predictions: Predictions) -> dict[str, np.ndarray]:
     both = (("predicted", predictions.predicted), ("wanted", predictions.wanted))
     return {f"{label}/{name}/{kind}": v.float().numpy() for kind, values in both for name, v in values.items()}
-
-
-def _settings(
-    entry: BenchmarkModel, splits: MolecularSplits, budget: Budget, seed: int, options: RunOptions
-) -> dict[str, Any]:
-    tests = {name: len(part) for name, part in splits.tests.items()}
-    return {
-        "data": splits.name,
-        "model": {**entry.to_json(), "source": ""},  # where the sizes come from changes no number
-        "seed": seed,
-        "budget": asdict(budget),
-        "unit": splits.unit,
-        "notes": list(splits.notes),
-        "sizes": {"train": len(splits.train), "validation": len(splits.validation), "tests": tests},
-        "precision": options.precision,
-        "compile": options.compile,
-        "threads": options.threads,
-    }
-
-
-def _same_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    if not path.is_file():
-        write_json(path, settings)
-        return
-    found, wanted = json.loads(path.read_text()), json.loads(json.dumps(settings))
-    other = [name for name in wanted if found.get(name) != wanted[name]]
-    if other:
-        raise ConfigurationError(
-            f"{path.parent}: holds a run with another {', '.join(other)} (found {found.get(other[0])!r}, wanted "
-            f"{wanted[other[0]]!r}); give another --out, or remove that folder"
-        )
 
 
 def _save_model(model: nn.Module, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Training on molecules within a budget, by Lightning."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from weightspace.tasks.molecular._objectives import AbstractObjective
 from weightspace.tasks.molecular._scores import errors_of
 
 MONITOR = "val_loss"
+PATIENT_SHARE = 0.2  # of the budget without an improvement, at least, before a training is ended
 SECONDS, SAMPLES, CURVE = "seconds_spent", "samples_seen", "curve"
 
 
@@ -101,6 +103,21 @@ class MolecularTask(LightningModule):
         losses = {"train_loss": float(torch.stack(self._losses).mean())} if self._losses else {}
         self.curve.append({"seconds": round(self.seconds, 3), "samples": self.samples} | losses | self._row)
         self._losses, self._row = [], {}
+        if self.has_ended:
+            self.trainer.should_stop = True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the last check is not finite, or the best one is `patience` checks and a share of the budget ago."""
+        losses = [row[MONITOR] for row in self.curve]
+        if not math.isfinite(losses[-1]):
+            return True
+        best = min((k for k in range(len(losses)) if math.isfinite(losses[k])), key=lambda k: losses[k])
+        then, now = (
+            self.budget.share(seconds=row["seconds"], samples=int(row["samples"]))
+            for row in (self.curve[best], self.curve[-1])
+        )
+        return len(losses) - 1 - best >= self.training_rule.patience and now - then >= PATIENT_SHARE
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Seconds, samples and the curve travel with the weights."""

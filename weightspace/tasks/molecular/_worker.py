@@ -2,13 +2,14 @@
 
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from weightspace.errors import WeightspaceError
 from weightspace.tasks._folder import write_json
-from weightspace.tasks.molecular._bench import FAILURE, plan_from
+from weightspace.tasks.molecular._bench import FAILURE, LOG, plan_from
 from weightspace.tasks.molecular._entry import BenchmarkModel
 from weightspace.tasks.molecular._fit import RunOptions
 from weightspace.tasks.molecular._run import run_model
@@ -31,7 +32,7 @@ def work(path: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit code; a known error goes into `failure.json` beside the job.
+    """The exit code; an error goes into `failure.json` beside the job, where it came from into `log.txt`.
 
     Args:
         arguments: the file of the job.
@@ -44,6 +45,11 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except Exception as error:  # noqa: BLE001  of a model of one's own, or memory that is not enough
+        with (path.parent / LOG).open("a", encoding="utf-8") as log:
+            log.write(traceback.format_exc())
+        write_json(path.parent / FAILURE, {"error": f"{type(error).__name__}: {error} (see {path.parent / LOG})"})
+        return 1
     return 0
 
 
