@@ -207,3 +207,12 @@ def test_only_the_calculator_imports_ase():
             if any((name or "").split(".")[0] == "ase" for name in names):
                 users.add(path.name)
     assert users == {"_calculator.py"}
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["nowhere", pytest.param("cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"))],
+)
+def test_devices_that_are_not_there(device):
+    with pytest.raises(ConfigurationError, match=f"device: found '{device}' .* leave it out for the CPU"):
+        WeightspaceCalculator(SchNet(channels=8, layers=1), device=device)

@@ -37,7 +37,7 @@ class WeightspaceCalculator(Calculator):
 
     Raises:
         CheckpointError: a folder that is not what it should be.
-        ConfigurationError: `model_class` is not a model of atoms.
+        ConfigurationError: `model_class` is not a model of atoms, or the device cannot be used.
         MoleculeError: in calculations: an element that the model was not trained on, positions that are not finite,
             overlapping atoms, an atom without neighbours, a periodic direction without cell vector.
 
@@ -63,7 +63,13 @@ class WeightspaceCalculator(Calculator):
     ):
         super().__init__()
         model = copy.deepcopy(model) if isinstance(model, torch.nn.Module) else load_model(model, model_class)
-        self.model = model.to(device=device, dtype=dtype).requires_grad_(False).eval()
+        try:
+            self.model = model.to(device=device, dtype=dtype).requires_grad_(False).eval()
+        except (RuntimeError, AssertionError, TypeError) as error:  # of torch, for devices it does not know or have
+            raise ConfigurationError(
+                f"device: found {str(device)!r} for {dtype}, which cannot be used here ({error}); leave it out for the "
+                "CPU"
+            ) from error
         self.allow_isolated = allow_isolated
         self._field = ForceField(self.model, compile=compile).eval()
 
@@ -109,7 +115,7 @@ def load_model(
 
     Raises:
         CheckpointError: the folder is not what it should be.
-        ConfigurationError: `model_class` is not a model of atoms.
+        ConfigurationError: `model_class` is not a model of atoms, or the device cannot be used.
     """
     if model_class is None:
         return pretrained.from_pretrained(folder, *MODELS)

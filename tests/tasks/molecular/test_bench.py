@@ -118,6 +118,14 @@ def test_empty_parts_and_no_jobs_are_refused(tmp_path):
         run_benchmark(plan, jobs=0)
 
 
+def test_dynamics_of_many_molecules_is_refused_before_anything_runs(tmp_path):
+    for data, found in (("sample:qm7", "40 frames of energy"), ("sample:qm9", "2 frames of")):
+        plan = BenchmarkPlan(data, ["schnet"], Budget(samples=10), tmp_path / "out", md=True)
+        with pytest.raises(ConfigurationError, match=f"test frames of one molecule .* found {found}"):
+            run_benchmark(plan)
+    assert not (tmp_path / "out").exists()
+
+
 def test_asked_to_end_it_ends_its_processes(here, monkeypatch):
     ended = []
 

@@ -24,6 +24,7 @@ from weightspace.tasks.molecular._fit import RunOptions
 from weightspace.tasks.molecular._presets import models_named
 from weightspace.tasks.molecular._run import RESULT
 from weightspace.tasks.molecular._settings import check_settings, run_settings
+from weightspace.tasks.molecular._stability import check_dynamics
 
 JOB, FAILURE, LOG = "job.json", "failure.json", "log.txt"
 INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
@@ -124,6 +125,8 @@ def run_benchmark(
         raise ConfigurationError(f"bench: found {jobs} jobs and {len(plan.seeds)} seeds, wanted at least one of each")
     splits = plan.splits(download=download, progress=options.progress)
     _check_parts(splits)
+    if plan.md:
+        check_dynamics(splits)
     entries = models_named(plan.models, splits)
     todo = [(entry, seed) for seed in plan.seeds for entry in entries]
     for entry, seed in todo:
