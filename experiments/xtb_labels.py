@@ -105,9 +105,10 @@ def sample(molecule: Any, out: Path, sampling: Sampling, *, progress: bool = Tru
 
     Raises:
         ConfigurationError: the file was begun with other settings or another molecule, or tblite is missing.
-        MoleculeError: GFN2-xTB does not converge.
+        MoleculeError: a periodic molecule, or GFN2-xTB does not converge.
     """
     began = time.perf_counter()
+    _no_period(bool(molecule.pbc.any()), out)
     atoms, done = _resumed(molecule.copy(), out, sampling)
     try:
         with tqdm(total=sampling.frames, initial=done, unit=" frames", disable=not progress) as bar:
@@ -130,7 +131,7 @@ def label_difference(file: Path, out: Path, *, charge: float = 0.0, progress: bo
 
     Raises:
         ConfigurationError: no such file, or tblite is missing.
-        MoleculeError: a frame without energy or forces.
+        MoleculeError: a frame without energy or forces, or periodic frames.
     """
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import write
@@ -141,6 +142,7 @@ def label_difference(file: Path, out: Path, *, charge: float = 0.0, progress: bo
     molecules = read_molecules(file)
     if molecules.energy is None or molecules.forces is None:
         raise MoleculeError(f"{file}: found no energies or no forces, wanted the better labels to learn the way to")
+    _no_period(molecules.cell is not None, file)
     calculator, frames = xtb(charge), []
     for row in tqdm(range(len(molecules)), unit=" frames", disable=not progress):
         frame = molecules[row]
@@ -155,6 +157,15 @@ def label_difference(file: Path, out: Path, *, charge: float = 0.0, progress: bo
     out.parent.mkdir(parents=True, exist_ok=True)
     write(out, frames, format="extxyz")
     return _summary(out, began, None)
+
+
+def _no_period(periodic: bool, where: Path) -> None:
+    """Frames are written without cells: labels of a crystal would be those of its atoms in the void."""
+    if periodic:
+        raise MoleculeError(
+            f"{where}: found a periodic cell, wanted a molecule, which is all that {METHOD} labels here; set "
+            'pbc="F F F" for a molecule in a box, or label crystals by another method'
+        )
 
 
 def _atoms(z: np.ndarray, pos: np.ndarray) -> Any:
@@ -303,7 +314,7 @@ def main(argv: Sequence[str] | None = None) -> Labelled:
         sampling = Sampling(**{name: getattr(given, name) for name in asdict(Sampling())})
         report = sample(_molecule(given.molecule), given.out, sampling)
     print(json.dumps(asdict(report), indent=2))
-    words = ["bench", "molecules", "--data", str(given.out), "--models", given.models]
+    words = ["bench", "molecules", "--data", f"{given.out}:unit=eV", "--models", given.models]
     words += ["--budget", given.train or "5min", "--out", str(given.out.with_suffix(""))]
     if given.train is None:
         print("train on them with\n  weightspace " + " ".join(words))

@@ -53,6 +53,34 @@ def test_labels_must_be_there(water, tmp_path):
         label_difference(tmp_path / "bare.xyz", tmp_path / "delta.extxyz", progress=False)
 
 
+def test_periodic_molecules_are_refused(water, tmp_path):
+    words = "found a periodic cell, wanted a molecule, which is all that GFN2-xTB labels here; set pbc="
+    boxed = water.copy()
+    boxed.set_cell([9, 9, 9])
+    boxed.pbc = True
+    with pytest.raises(MoleculeError, match=f"boxed.extxyz: {words}"):
+        sample(boxed, tmp_path / "boxed.extxyz", SHORT, progress=False)
+    assert not list(tmp_path.iterdir())
+    head = 'Lattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:3 energy=-1 pbc="T T T"'
+    (tmp_path / "salt.extxyz").write_text(f"2\n{head}\nLi 0 0 0 0 0 0\nF 2 2 2 0 0 0\n")
+    with pytest.raises(MoleculeError, match=f"salt.extxyz: {words}"):
+        label_difference(tmp_path / "salt.extxyz", tmp_path / "delta.extxyz", progress=False)
+
+
+def test_training_states_the_unit(water, tmp_path, monkeypatch, capsys):
+    import weightspace.cli
+
+    asked = []
+    monkeypatch.setattr(xtb_labels, "SETTLING", 2)
+    monkeypatch.setattr(weightspace.cli, "main", lambda words: asked.append(words) or 0)
+    out = tmp_path / "labels.extxyz"
+    words = ["--out", str(out), "--frames", "1", "--every", "1"]
+    main([*words, "--train", "1min"])
+    assert asked[0][asked[0].index("--data") + 1] == f"{out}:unit=eV"
+    main(words)
+    assert f"--data {out}:unit=eV" in capsys.readouterr().out
+
+
 def test_smoke(water):
     assert main(["--smoke"]).frames == 4
 

@@ -76,8 +76,8 @@ def _whole(isolated: Mapping[int, float], molecules: Molecules, where: str) -> N
     strange = {z: energy for z, energy in isolated.items() if not math.isfinite(energy)}
     if strange:
         raise MoleculeError(
-            f"{where}: the isolated atom of {symbol_of(min(strange))} has energy {strange[min(strange)]}, wanted finite "
-            "numbers; correct it, or remove all isolated atoms"
+            f"{where}: the isolated atom of {symbol_of(min(strange))} has energy {strange[min(strange)]}, wanted a "
+            "finite number; correct it, or remove all isolated atoms"
         )
     missing = [symbol_of(z) for z in molecules.elements if z not in isolated]
     if isolated and missing:
