@@ -153,6 +153,7 @@ def test_a_run_that_is_killed_after_its_training_trains_no_more(splits, tmp_path
         run_model(still, splits, tmp_path, budget=Budget(samples=400))
     kept = json.loads((tmp_path / "ended.json").read_text())
     monkeypatch.setattr(run, "test_scores", scores)
+    monkeypatch.setattr(run.MolecularTask, "training_step", dies)
     result = run_model(still, splits, tmp_path, budget=Budget(samples=400))
     assert kept["why"] == result["spent"]["ended"] == "no improvement"
     assert result["spent"]["samples"] == result["curve"][-1]["samples"] < 400
