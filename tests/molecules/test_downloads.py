@@ -17,17 +17,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     cuts = 0
     ranges = True
+    told = True  # how long the file is, where nothing is left of it
+    status: int | None = None
     asked: list[str | None] = []
 
     def do_GET(self):
         wanted = self.headers.get("Range")
         type(self).asked.append(wanted)
+        if self.path == "/empty.bin" or type(self).status is not None:
+            self.send_response(type(self).status or 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if self.path != "/data.bin":
             self.send_error(404)
             return
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.ranges else 0
         if start >= len(CONTENT):
-            self.send_error(416)
+            self.send_response(416)
+            if self.told:
+                self.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(CONTENT) - start))
@@ -70,6 +81,28 @@ def test_a_part_of_an_earlier_run_is_continued(server, tmp_path):
     assert fetch(RemoteFile("a.bin", url), tmp_path).read_bytes() == CONTENT and handler.asked == ["bytes=777-"]
     (tmp_path / "b.bin.part").write_bytes(CONTENT)  # the last run ended before the file was renamed
     assert fetch(RemoteFile("b.bin", url), tmp_path).read_bytes() == CONTENT
+    assert handler.asked == ["bytes=777-", f"bytes={len(CONTENT)}-"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("size", [None, len(CONTENT)])
+def test_a_part_that_is_longer_than_the_file_starts_again(server, tmp_path, told, size):
+    handler, url = server
+    handler.told = told
+    (tmp_path / "a.bin.part").write_bytes(b"x" * (len(CONTENT) + 1))
+    assert fetch(RemoteFile("a.bin", url, size), tmp_path).read_bytes() == CONTENT
+    assert handler.asked[-1] is None and len(handler.asked) == (2 if size is None else 1)
+
+
+def test_empty_answers_and_other_answers_are_refused_and_not_kept(server, tmp_path):
+    handler, url = server
+    for size in (None, 10):
+        with pytest.raises(MoleculeError, match="empty.bin: found an empty answer, wanted the file"):
+            fetch(RemoteFile("a.bin", url.replace("data", "empty"), size), tmp_path)
+    handler.status = 204
+    with pytest.raises(MoleculeError, match="data.bin: found an answer of status 204, wanted 200 or 206"):
+        fetch(RemoteFile("a.bin", url), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_server_without_ranges_starts_again(server, tmp_path):

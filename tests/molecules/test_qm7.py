@@ -62,8 +62,17 @@ def test_an_archive_that_is_cut_off_says_so(tmp_path):
     archive = write(tmp_path / "a.tar.gz", {f"qm7/{name}": text * 50 for name, text in XYZ.items()})
     archive.write_bytes(archive.read_bytes()[:100])
     (tmp_path / "hof.txt").write_text(LISTED)
-    with pytest.raises(MoleculeError, match="a.tar.gz: not a whole archive"):
+    with pytest.raises(MoleculeError, match="a.tar.gz: not a whole archive .*; delete it and run with download=True"):
         read_qm7(archive, tmp_path / "hof.txt")
+
+
+def test_energies_belong_beside_the_archive(tmp_path):
+    (tmp_path / "qm7").mkdir()
+    archive = write(tmp_path / "qm7" / "qml_qm7_xyz.tar.gz", {f"qm7/{name}": text for name, text in XYZ.items()})
+    with pytest.raises(
+        MoleculeError, match=f"hof_qm7.txt: cannot be read .* hof_qm7.txt belongs beside {archive}: put"
+    ):
+        load_molecules("qm7", data_root=tmp_path)
 
 
 def test_the_baseline_is_a_fit_on_element_counts():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from weightspace.errors import ConfigurationError, MoleculeError
-from weightspace.molecules import load_molecules
+from weightspace.molecules import load_molecules, read_molecules
 
 ROOT = os.environ.get("WEIGHTSPACE_DATA")
 full = pytest.mark.skipif(
@@ -32,9 +32,9 @@ def write(path, frames, rng, atoms=3):
 def test_the_split_is_disjoint_the_same_for_a_seed_and_nested_in_the_training_size(tmp_path):
     rng = np.random.default_rng(0)
     train = write(tmp_path / "rmd17/rmd17_ethanol_train_01.npz", 1000, rng)
-    test = write(tmp_path / "rmd17/rmd17_ethanol_test_01.npz", 30, rng)
+    test = write(tmp_path / "rmd17/rmd17_ethanol_test_01.npz", 1000, rng)
     splits = load_molecules("rmd17:ethanol", data_root=tmp_path)
-    assert (len(splits.train), len(splits.validation), len(splits.tests["test"])) == (950, 50, 30)
+    assert (len(splits.train), len(splits.validation), len(splits.tests["test"])) == (950, 50, 1000)
     both = torch.cat([splits.train.energy, splits.validation.energy])
     assert torch.equal(both.sort().values, torch.tensor(train["energies"] * KCAL).sort().values)
     assert torch.equal(splits.tests["test"].energy, torch.tensor(test["energies"] * KCAL))
@@ -75,10 +75,26 @@ def test_unknown_molecule_too_many_frames_and_short_files_say_so(tmp_path):
     write(tmp_path / "rmd17/rmd17_ethanol_test_01.npz", 30, rng)
     with pytest.raises(ConfigurationError, match="wanted at most 1000 together; frames .* are correlated"):
         load_molecules("rmd17:ethanol", data_root=tmp_path, train=1000)
-    with pytest.raises(MoleculeError, match=r"the split names 900 \+ 50 frames, found 100"):
+    with pytest.raises(MoleculeError, match=r"the split names 900 \+ 50 frames, found 100; ask for fewer \(train="):
         load_molecules("rmd17:ethanol", data_root=tmp_path, train=900)
-    with pytest.raises(MoleculeError, match="the split names 31 frames, found 30"):
-        load_molecules("rmd17:ethanol", data_root=tmp_path, test=31)
+    with pytest.raises(MoleculeError, match="test: the split names 31 frames, found 30; ask for fewer"):
+        load_molecules("rmd17:ethanol", data_root=tmp_path, train=20, validation=10, test=31)
+    splits = load_molecules("rmd17:ethanol", data_root=tmp_path, train=20, validation=10, test=30)
+    assert (len(splits.train), len(splits.validation), len(splits.tests["test"])) == (20, 10, 30)
+
+
+def test_files_shorter_than_the_official_split_are_refused_where_no_sizes_are_given(tmp_path):
+    rng = np.random.default_rng(0)
+    write(tmp_path / "rmd17/rmd17_ethanol_train_01.npz", 999, rng)
+    write(tmp_path / "rmd17/rmd17_ethanol_test_01.npz", 999, rng)
+    words = (
+        r"ask for fewer \(train=, validation=, test=\), or where the file is cut off delete it and run with download"
+    )
+    for sizes, names in (({}, r"950 \+ 50"), ({"validation": 100}, r"900 \+ 100")):
+        with pytest.raises(MoleculeError, match=f"rmd17:ethanol: the split names {names} frames, found 999; {words}"):
+            load_molecules("rmd17:ethanol", data_root=tmp_path, **sizes)
+    with pytest.raises(MoleculeError, match=f"rmd17:ethanol, test: the split names 1000 frames, found 999; {words}"):
+        load_molecules("rmd17:ethanol", data_root=tmp_path, train=100)
 
 
 def test_damaged_and_ragged_files_say_so(tmp_path):
@@ -88,8 +104,10 @@ def test_damaged_and_ragged_files_say_so(tmp_path):
     write(tmp_path / "rmd17/rmd17_ethanol_test_01.npz", 30, rng)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(MoleculeError, match="rmd17_ethanol_train_01.npz: not a whole npz file"):
+    with pytest.raises(MoleculeError, match="train_01.npz: not a whole npz file .*; delete it and run with download"):
         load_molecules("rmd17:ethanol", data_root=tmp_path)
+    with pytest.raises(MoleculeError, match="train_01.npz: not a whole npz file .*; write it again by numpy.savez"):
+        read_molecules(path)
     np.savez(path, **{**arrays, "forces": arrays["forces"][:-1]})
     with pytest.raises(MoleculeError, match=r"found nuclear_charges \(3,\), coords .* forces \(99, 3, 3\), wanted"):
         load_molecules("rmd17:ethanol", data_root=tmp_path)

@@ -16,6 +16,8 @@ from weightspace.errors import ConfigurationError, MoleculeError
 CHUNK = 1 << 18
 TRIES = 4
 PATIENCE = 30.0  # seconds without a byte
+AGAIN = "delete it and run with download=True (--download)"  # files that are there are kept
+FEWER = f"ask for fewer (train=, validation=, test=), or where the file is cut off {AGAIN}"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def fetch(file: RemoteFile, folder: Path, *, progress: bool = False) -> Path:
     """Fetches one file into a folder; a `.part` beside it is continued.
 
     Raises:
-        MoleculeError: what came has another size or content; the `.part` is removed.
+        MoleculeError: what came is empty, or has another size or content, and the `.part` is removed; or the server
+            answers with neither the file nor a part of it.
         OSError: no answer, or the connection broke several times without a byte between.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,23 +122,42 @@ def fetch(file: RemoteFile, folder: Path, *, progress: bool = False) -> Path:
 def _continue(file: RemoteFile, part: Path, progress: bool) -> int | None:
     """Appends what the server sends; the size that the file is to have, or None where nobody knows."""
     done = part.stat().st_size if part.is_file() else 0
-    if file.size is not None and done >= file.size:
+    if file.size is not None and done == file.size:
         return file.size
+    if file.size is not None and done > file.size:
+        return _anew(file, part, progress)
     request = Request(file.url, headers={"Range": f"bytes={done}-"} if done else {})
     try:
         answer = urlopen(request, timeout=PATIENCE)
     except HTTPError as error:
-        if error.code == 416 and done:  # nothing after what is here
-            error.close()
+        if error.code != 416 or not done:
+            raise
+        with error:
+            whole = _whole_size(error.headers.get("Content-Range"))
+        if whole == done:  # nothing after what is here
             return file.size if file.size is not None else done
-        raise
+        return _anew(file, part, progress)
     with answer:
+        if answer.status not in (200, 206):
+            raise MoleculeError(f"{file.url}: found an answer of status {answer.status}, wanted 200 or 206; try later")
         resumed = answer.status == 206 and done > 0
         length = answer.headers.get("Content-Length")
         start = done if resumed else 0
         total = file.size if file.size is not None else (None if length is None else start + int(length))
         _copy(answer, part, start, total=total, progress=progress)
     return total
+
+
+def _anew(file: RemoteFile, part: Path, progress: bool) -> int | None:
+    """Begins again where what is here is not the beginning of the file."""
+    part.unlink()
+    return _continue(file, part, progress)
+
+
+def _whole_size(content_range: str | None) -> int | None:
+    """Of `bytes */1234`."""
+    size = (content_range or "").rpartition("/")[2]
+    return int(size) if size.isdecimal() else None
 
 
 def _copy(answer: HTTPResponse, part: Path, start: int, *, total: int | None, progress: bool) -> None:
@@ -148,6 +170,9 @@ def _copy(answer: HTTPResponse, part: Path, start: int, *, total: int | None, pr
 
 def _accept(file: RemoteFile, part: Path, wanted: int | None) -> None:
     found = part.stat().st_size
+    if not found:
+        part.unlink()
+        raise MoleculeError(f"{file.url}: found an empty answer, wanted the file; look at the place in a browser")
     if wanted is not None and found != wanted:
         part.unlink()
         raise MoleculeError(f"{file.url}: found {found} bytes, wanted {wanted}; the file there is another one")

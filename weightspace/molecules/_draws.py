@@ -33,15 +33,23 @@ def drawn_parts(
     return parts_of_order[::-1]
 
 
-def fixed_subset(count: int, size: int | None, where: str) -> Tensor:
+def fixed_subset(count: int, size: int | None, where: str, *, published: int = 0, fix: str = "ask for fewer") -> Tensor:
     """All rows in their order, or a subset that depends on its size alone: every seed is tested on the same rows.
+
+    Args:
+        count: of the rows that there are.
+        size: how many are asked for; None for all.
+        where: what an error names.
+        published: how many there are at least where all are asked for.
+        fix: what to do, for the error.
 
     Raises:
         MoleculeError: more rows wanted than there are.
     """
-    if size is None:
+    if size is None and count >= published:
         return torch.arange(count)
-    return drawn_parts(count, TEST_SEED, sizes=(size,), where=where)[0].sort().values
+    wanted = published if size is None else size
+    return drawn_parts(count, TEST_SEED, sizes=(wanted,), where=where, fix=fix)[0].sort().values
 
 
 def random_split(

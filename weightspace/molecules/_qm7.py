@@ -11,6 +11,7 @@ from weightspace.data_root import data_folder
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules._asked import Asked
 from weightspace.molecules._checks import check_molecules
+from weightspace.molecules._downloads import AGAIN
 from weightspace.molecules._draws import random_split
 from weightspace.molecules._molecules import ENERGY, MolecularSplits, Molecules
 from weightspace.molecules._sources import QM7_REPOSITORY
@@ -65,7 +66,7 @@ def read_qm7(archive: Path, energies: Path | None) -> Molecules:
         MoleculeError: a damaged archive, a molecule without energy or an energy without molecule.
     """
     texts: dict[str, str] = {}
-    listed = "" if energies is None else energies.read_text()
+    listed = "" if energies is None else _text(energies, archive)
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
@@ -75,7 +76,7 @@ def read_qm7(archive: Path, energies: Path | None) -> Molecules:
                 elif energies is None and member.isfile() and name == ENERGIES:
                     listed = tar.extractfile(member).read().decode()  # type: ignore[union-attr]
     except (OSError, EOFError, tarfile.TarError, UnicodeDecodeError) as error:
-        raise MoleculeError(f"{archive}: not a whole archive ({error}); download it again") from error
+        raise MoleculeError(f"{archive}: not a whole archive ({error}); {AGAIN}") from error
     table = _energies(listed, energies or archive)
     apart = sorted(set(texts) ^ set(table))
     if apart or not texts:
@@ -84,6 +85,16 @@ def read_qm7(archive: Path, energies: Path | None) -> Molecules:
             f"without partner: {apart[0] if apart else 'none'}"
         )
     return _joined(texts, table, archive)
+
+
+def _text(energies: Path, archive: Path) -> str:
+    try:
+        return energies.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise MoleculeError(
+            f"{energies}: cannot be read ({error}); {energies.name} belongs beside {archive}: put it there, or delete "
+            "the archive and run with download=True (--download), which fetches both"
+        ) from error
 
 
 def _energies(text: str, where: Path) -> dict[str, tuple[float, float]]:

@@ -16,6 +16,7 @@ from weightspace.data_root import data_folder
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules._asked import Asked
 from weightspace.molecules._checks import check_molecules
+from weightspace.molecules._downloads import AGAIN
 from weightspace.molecules._molecules import MolecularSplits, Molecules
 from weightspace.molecules._qm9_processed import read_processed
 from weightspace.molecules._qm9_targets import ATOM_REFERENCES, TARGETS, UNITS
@@ -178,7 +179,7 @@ def _published(asked: Asked) -> Path:
                     shutil.copyfileobj(source, target)
                 (folder / f"{name}.part").replace(folder / name)
     except (BadZipFile, KeyError, zlib.error, EOFError) as error:
-        raise MoleculeError(f"{archive}: found no whole {SDF} and {TABLE} ({error}); fetch it again") from error
+        raise MoleculeError(f"{archive}: found no whole {SDF} and {TABLE} ({error}); {AGAIN}") from error
     return folder
 
 

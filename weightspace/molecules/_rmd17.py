@@ -12,6 +12,7 @@ from weightspace.data_root import data_folder
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules._asked import Asked
 from weightspace.molecules._checks import check_molecules
+from weightspace.molecules._downloads import AGAIN, FEWER
 from weightspace.molecules._draws import drawn_parts, fixed_subset
 from weightspace.molecules._molecules import ENERGY, FORCES, MolecularSplits, Molecules
 from weightspace.molecules._sources import rmd17_files
@@ -29,7 +30,7 @@ NAMES = (
     "toluene",
     "uracil",
 )
-MOST_TRAINING_FRAMES = 1000
+MOST_TRAINING_FRAMES, TEST_FRAMES = 1000, 1000
 VALIDATION_FRAMES = 50
 TEMPERATURE = 500.0  # K, of the trajectories of MD17
 FIELDS = ("nuclear_charges", "coords", "energies", "forces")
@@ -48,17 +49,20 @@ def known_name(molecule: str) -> str:
     raise ConfigurationError(f"rmd17: found molecule {molecule!r}, wanted one of {', '.join(NAMES)}{hint}")
 
 
-def read_npz(path: Path, rows: NDArray[np.int64] | None = None) -> Molecules:
+def read_npz(
+    path: Path, rows: NDArray[np.int64] | None = None, *, fix: str = "write it again by numpy.savez"
+) -> Molecules:
     """Frames of one molecule in the format of rMD17, kcal/mol to eV.
 
     Args:
         path: npz with nuclear_charges (n,), coords (G, n, 3), energies (G,) and forces (G, n, 3).
         rows: which frames, in this order; all by default.
+        fix: what to do about a damaged file, for the error.
 
     Raises:
         MoleculeError: not such a file, an array is missing, or shapes do not fit each other.
     """
-    arrays = _arrays(path)
+    arrays = _arrays(path, fix)
     z, pos, energies, forces = (arrays[name] for name in FIELDS)
     frames = len(energies)
     if pos.shape != (frames, len(z), 3) or forces.shape != pos.shape or energies.shape != (frames,):
@@ -68,7 +72,7 @@ def read_npz(path: Path, rows: NDArray[np.int64] | None = None) -> Molecules:
         )
     if rows is not None:
         if len(rows) and rows.max() >= frames:
-            raise MoleculeError(f"{path}: the split names frame {rows.max()}, found {frames}; download the file again")
+            raise MoleculeError(f"{path}: the split names frame {rows.max()}, found {frames}; {fix}")
         pos, energies, forces, frames = pos[rows], energies[rows], forces[rows], len(rows)
     return Molecules(
         z=torch.from_numpy(z.astype(np.int64)).repeat(frames),
@@ -79,7 +83,7 @@ def read_npz(path: Path, rows: NDArray[np.int64] | None = None) -> Molecules:
     )
 
 
-def _arrays(path: Path) -> dict[str, NDArray[np.float64]]:
+def _arrays(path: Path, fix: str) -> dict[str, NDArray[np.float64]]:
     try:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
             missing = [name for name in FIELDS if name not in file.files]
@@ -89,20 +93,20 @@ def _arrays(path: Path) -> dict[str, NDArray[np.float64]]:
     except MoleculeError:
         raise
     except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise MoleculeError(f"{path}: not a whole npz file of plain arrays ({error}); download it again") from error
+        raise MoleculeError(f"{path}: not a whole npz file of plain arrays ({error}); {fix}") from error
 
 
 def load_rmd17(molecule: str, asked: Asked) -> MolecularSplits:
-    """One molecule of rMD17 with its official split 01: at most 1,000 frames to train and validate, 1,000 to test.
+    """One molecule of rMD17 with its official split 01: 1,000 frames to train and validate, 1,000 to test, or fewer.
 
     Raises:
         ConfigurationError: unknown molecule, no data folder, or more than 1,000 frames asked for.
-        MoleculeError: a file that is not as published.
+        MoleculeError: a file that is not as published, or has fewer frames than are asked for.
     """
     name = known_name(molecule)
     fitted, tested = _official(name, asked)
     held = VALIDATION_FRAMES if asked.validation is None else asked.validation
-    kept = len(fitted) - held if asked.train is None else asked.train
+    kept = MOST_TRAINING_FRAMES - held if asked.train is None else asked.train
     if kept + held > MOST_TRAINING_FRAMES:
         raise ConfigurationError(
             f"rmd17: found {kept} training and {held} validation frames, wanted at most {MOST_TRAINING_FRAMES} "
@@ -111,12 +115,13 @@ def load_rmd17(molecule: str, asked: Asked) -> MolecularSplits:
     where = f"rmd17:{name}"
     for label, frames in (("training", fitted), ("test", tested)):
         check_molecules(frames, where=f"{where}, {label}")
-    rows = drawn_parts(len(fitted), asked.seed, sizes=(kept, held), where=where)
+    rows = drawn_parts(len(fitted), asked.seed, sizes=(kept, held), where=where, fix=FEWER)
+    published = fixed_subset(len(tested), asked.test, f"{where}, test", published=TEST_FRAMES, fix=FEWER)
     return MolecularSplits(
         name=where,
         train=fitted[rows[0]],
         validation=fitted[rows[1]],
-        tests={"test": tested[fixed_subset(len(tested), asked.test, where)]},
+        tests={"test": tested[published]},
         temperatures={"test": TEMPERATURE},
     )
 
@@ -129,9 +134,10 @@ def _official(name: str, asked: Asked) -> tuple[Molecules, Molecules]:
     except ConfigurationError:
         files = rmd17_files(name)
         folder = asked.files("rmd17", files)
-        return read_npz(folder / files[0].name), read_npz(folder / files[1].name)
+        return read_npz(folder / files[0].name, fix=AGAIN), read_npz(folder / files[1].name, fix=AGAIN)
     splits = trajectory.parent.parent / "splits"
-    return read_npz(trajectory, _index(splits, "train")), read_npz(trajectory, _index(splits, "test"))
+    train, test = (read_npz(trajectory, _index(splits, part), fix=AGAIN) for part in ("train", "test"))
+    return train, test
 
 
 def _index(folder: Path, part: str) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from weightspace.errors import MoleculeError
+from weightspace.molecules._downloads import AGAIN
 from weightspace.molecules._symbols import atomic_number
 
 HEADER_LINES = 4
@@ -53,8 +54,7 @@ def _atom_lines(lines: list[str], record: int, path: Path) -> list[str]:
     atoms = lines[HEADER_LINES : HEADER_LINES + max(n, 0)]
     if n < 1 or "V2000" not in counts or len(atoms) < n or min(map(len, atoms)) < 3 * FIELD + 2:
         raise MoleculeError(
-            f"{path}: record {record} ({lines[0].strip()!r}) is no V2000 record with {max(n, 0)} atom lines; "
-            "download the file again"
+            f"{path}: record {record} ({lines[0].strip()!r}) is no V2000 record with {max(n, 0)} atom lines; {AGAIN}"
         )
     return atoms
 
