@@ -127,6 +127,15 @@ def test_splits_are_what_they_say():
     assert not torch.equal(splits.train.pos[:10], splits.tests["test"].pos)
 
 
+def test_systems_to_test_are_the_same_for_every_seed():
+    first, second = (nbody_splits(train=3, validation=3, test=3, seed=seed) for seed in (0, 5))
+    drawn_for_tests = simulate_charged_particles(*drawn(3, seed=[0, 2]), frames=41)
+    for splits in (first, second):
+        assert torch.equal(splits.tests["test"].pos, drawn_for_tests.pos[:, 30].flatten(0, 1))
+    for part in ("train", "validation"):
+        assert not torch.equal(getattr(first, part).pos, getattr(second, part).pos)
+
+
 def test_a_draw_is_the_same_for_a_seed_and_the_start_of_a_longer_one():
     first, again, longer, other = drawn(3), drawn(3), drawn(5), drawn(3, seed=1)
     for a, b, c, d in zip(first, again, longer, other, strict=True):

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from weightspace.errors import MoleculeError
+from weightspace.molecules._draws import TEST_SEED
 from weightspace.molecules._molecules import MolecularSplits, Molecules
 from weightspace.molecules._nbody import draw_charged_particles, simulate_charged_particles
 from weightspace.molecules._nbody_exact import simulate_exactly
@@ -35,7 +36,8 @@ def nbody_splits(
     with `exact=True` also the physics, see Args.
 
     Args:
-        seed: of all draws; each part has a stream of its own, and its first k systems do not depend on its size.
+        seed: of training and validation systems; test systems are the same for every seed. Each part has a stream of
+            its own, and its first k systems do not depend on its size.
         train: systems to fit.
         validation: systems to choose by.
         test: systems to report.
@@ -56,8 +58,8 @@ def nbody_splits(
     if min(sizes.values()) < 1:
         raise MoleculeError(f"nbody_splits: found {sizes}, wanted at least one system in each part")
     draws = [
-        draw_charged_particles(size, generator=np.random.default_rng([seed, number]))
-        for number, size in enumerate(sizes.values())
+        draw_charged_particles(size, generator=np.random.default_rng([TEST_SEED if name == "test" else seed, number]))
+        for number, (name, size) in enumerate(sizes.items())
     ]
     parts = [_part(*draw, exact=exact) for draw in draws]
     how = "energy conserved" if exact else "as published: forces cut, so energy is not conserved in half of the systems"
