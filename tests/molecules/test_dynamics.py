@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ase import units
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import CalculationFailed, Calculator, all_changes
 
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules import (
@@ -23,6 +23,7 @@ from weightspace.molecules import (
     simulate,
 )
 from weightspace.molecules._dynamics_momenta import Particles
+from weightspace.molecules._dynamics_simulate import _Motion
 
 from ._springs import WATER, Springs, diatomic, waters
 
@@ -193,6 +194,47 @@ def test_ase_runs_stop_at_the_first_failure():
     assert thermal.failure is None and thermal.atoms.get_temperature() > 0
     again = run_dynamics(atoms, MODEL, Dynamics(50, 300, friction=0.02), seed=0)
     assert torch.equal(thermal.pos, again.pos)
+
+
+class Unconverged(Refusing):
+    """Energies and forces up to a height, and no convergence beyond."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        try:
+            super().calculate(atoms, properties, system_changes)
+        except MoleculeError as error:
+            raise CalculationFailed("SCF not converged in 250 cycles") from error
+
+
+def test_a_calculation_that_fails_ends_the_trajectory_and_loses_nothing():
+    found = run_dynamics(ase.Atoms("OH2", WATER.numpy()), Unconverged(), Dynamics(1000, 0, every=1), seed=0)
+    assert found.failure == "SCF not converged in 250 cycles"
+    assert 0 < float(found.time[-1]) < found.failure_time < 0.5 and len(found.pos) == len(found.time) > 2
+    with pytest.raises(CalculationFailed):  # a start that cannot be
+        run_dynamics(ase.Atoms("OH2", WATER.numpy() + 1), Unconverged(), Dynamics(10, 0), seed=0)
+
+
+def test_failed_replicas_rest_where_they_started_under_a_thermostat():
+    start = diatomic(1.1, copies=2, z=(6, 1))
+    bonds = Bonds(torch.tensor([[0], [1]]), None, torch.tensor([1.1]).double())  # only the first is watched
+    motion = _Motion(Springs(k=-1.0, length=1.0), start, bonds, Dynamics(1, 300, friction=0.1), seeded())
+    steps = iter(range(1, 1000))
+    while motion.alive[0]:
+        motion.step(next(steps))
+    for _ in range(20):
+        motion.step(next(steps))
+    assert motion.alive.tolist() == [False, True]
+    assert torch.equal(motion.pos[:2], start.pos[:2]) and not motion.velocity[:2].any()
+    assert not motion.velocity[2:].eq(0).any()
+
+
+def test_elements_that_the_model_does_not_know_are_refused_before_the_first_step():
+    model = Springs(elements=[1, 6])
+    words = "atom 0 is O, and Springs was trained on H C; train it on data with O"
+    with pytest.raises(MoleculeError, match=words):
+        simulate(model, waters(), Dynamics(10, 300), generator=seeded())
+    with pytest.raises(MoleculeError, match=words):
+        md_stability(model, waters(4), steps=10, replicas=2, temperature=300)
 
 
 def test_stability_of_a_model_on_its_own_frames():

@@ -222,5 +222,5 @@ def _vesin() -> Any:
     except ImportError as error:
         raise GeometryError(
             "neighbours: a large or periodic system needs the package vesin, which is not installed; "
-            "pip install 'weightspace[mol]', or pass method='dense' (slower), or edge_index from elsewhere"
+            "pip install weightspace-graphs[mol], or pass method='dense' (slower), or edge_index from elsewhere"
         ) from error

@@ -55,8 +55,8 @@ def run_dynamics(atoms: "Atoms", calculator: Any, dynamics: Dynamics, *, seed: i
 
     Velocities are drawn at the temperature, less momentum and, for molecules, rotation. The run fails when a bond is
     more than 0.5 Å from where it started, when the temperature passes 20 times the one asked for (and 10,000 K), when
-    something is not finite, or when the calculator refuses the geometry; see `simulate` for the sources, and for many
-    replicas at once.
+    something is not finite, or when the calculator refuses the geometry or fails, such as by not converging; see
+    `simulate` for the sources, and for many replicas at once.
 
     Args:
         atoms: where to start; a copy moves.
@@ -66,7 +66,7 @@ def run_dynamics(atoms: "Atoms", calculator: Any, dynamics: Dynamics, *, seed: i
 
     Raises:
         ConfigurationError: ase is missing.
-        MoleculeError: the calculator refuses the start.
+        MoleculeError: the calculator refuses the start; other calculators than ours raise their own errors there.
 
     Example:
         >>> from ase.build import molecule
@@ -74,6 +74,7 @@ def run_dynamics(atoms: "Atoms", calculator: Any, dynamics: Dynamics, *, seed: i
         >>> run_dynamics(molecule("H2O"), EMT(), Dynamics(20, temperature=300), seed=0).failure is None
         True
     """
+    failed = ase_module("ase.calculators.calculator", "run_dynamics").CalculatorError
     atoms = _started(atoms, calculator, dynamics.temperature, seed)
     watch = _Watch(atoms, dynamics)
     integrator = _integrator(atoms, dynamics, seed)
@@ -82,7 +83,7 @@ def run_dynamics(atoms: "Atoms", calculator: Any, dynamics: Dynamics, *, seed: i
         try:
             integrator.run(1)
             watch.failure = watch.found()
-        except WeightspaceError as error:
+        except (WeightspaceError, failed) as error:
             watch.failure = str(error)
         if watch.failure is not None:
             return watch.trajectory(dynamics.time(step))

@@ -8,6 +8,7 @@ from torch import Tensor
 from weightspace.errors import MoleculeError
 from weightspace.geometric import AbstractAtomisticModel, ForceField
 from weightspace.molecules._ase import ase_module
+from weightspace.molecules._calculator_checks import known_elements
 from weightspace.molecules._dynamics_bonds import Bonds, bonds_of
 from weightspace.molecules._dynamics_momenta import Particles
 from weightspace.molecules._dynamics_simulation import FAILURES, Dynamics, Simulation
@@ -46,8 +47,9 @@ def simulate(
 
     Raises:
         ConfigurationError: ase is missing.
-        GeometryError: what the model does not take, such as an unknown element.
-        MoleculeError: no molecules, or a molecule whose bonds are broken from the start.
+        GeometryError: what the model does not take.
+        MoleculeError: no molecules, an element that the model was not trained on, or a molecule whose bonds are broken
+            from the start.
 
     Example:
         >>> from weightspace.geometric import SchNet
@@ -60,6 +62,7 @@ def simulate(
     """
     if not len(molecules) or bool((molecules.num_atoms == 0).any()):
         raise MoleculeError(f"simulate: found {len(molecules)} molecules, wanted at least one, each with atoms")
+    known_elements(model, molecules.z.tolist())
     was_training = model.training
     try:
         motion = _Motion(model, molecules, bonds, dynamics, generator)
@@ -160,7 +163,8 @@ class _Motion:
 
     def _thermostat(self, keep: float) -> None:
         before = self.particles.kinetic(self.velocity)
-        noise = self.particles.velocities(self.dynamics.temperature, self.generator)
+        noise = self.particles.velocities(self.dynamics.temperature, self.generator)  # for all, so that none shifts
+        noise = noise.masked_fill(~self.alive[self.particles.batch][:, None], 0)
         self.velocity = keep * self.velocity + math.sqrt(1 - keep**2) * noise
         self.heat = self.heat + self.particles.kinetic(self.velocity) - before
         self.freedom = 3 * self.particles.size  # noise moves and turns the molecule, too

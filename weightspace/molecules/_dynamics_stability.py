@@ -101,7 +101,7 @@ def md_stability(
     Raises:
         ConfigurationError: fewer than 10 steps, fewer frames than replicas or than two, or ase is missing.
         GeometryError: what the model does not take.
-        MoleculeError: frames of different molecules.
+        MoleculeError: frames of different molecules, or an element that the model was not trained on.
     """
     frames = same_molecule(reference)
     if not 1 <= replicas <= len(reference) or len(reference) < 2 or steps < 10:
