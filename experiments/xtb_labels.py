@@ -149,7 +149,7 @@ def label_difference(file: Path, out: Path, *, charge: float = 0.0, progress: bo
         atoms = _atoms(frame.z.numpy(), frame.pos.numpy())
         energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
         target = float(molecules.energy[row])
-        gap = SinglePointCalculator(atoms, energy=target - energy, forces=frame.forces.numpy() - forces)
+        gap = SinglePointCalculator(atoms, energy=target - energy, forces=frame.atom_values["forces"].numpy() - forces)
         atoms.info |= {"xtb_energy": energy, "reference_energy": target}
         atoms.arrays["xtb_forces"] = forces
         atoms.calc = gap

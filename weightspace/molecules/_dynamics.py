@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from weightspace.errors import WeightspaceError
 from weightspace.geometric import AbstractAtomisticModel
@@ -49,7 +50,9 @@ class Trajectory:
         return 1000 * float(slope) / self.pos.shape[1]
 
 
-def run_dynamics(atoms: "Atoms", calculator: Any, dynamics: Dynamics, *, seed: int) -> Trajectory:
+def run_dynamics(
+    atoms: "Atoms", calculator: Any, dynamics: Dynamics, *, seed: int, progress: bool = False
+) -> Trajectory:
     """Molecular dynamics by ASE's integrators until the end or the first failure: velocity Verlet, or with friction
     Langevin's.
 
@@ -63,6 +66,7 @@ def run_dynamics(atoms: "Atoms", calculator: Any, dynamics: Dynamics, *, seed: i
         calculator: a `WeightspaceCalculator`, another calculator of ASE, or a model, run in float64.
         dynamics: steps, temperature, thermostat.
         seed: of velocities and noise.
+        progress: show a bar of the steps.
 
     Raises:
         ConfigurationError: ase is missing.
@@ -79,7 +83,7 @@ def run_dynamics(atoms: "Atoms", calculator: Any, dynamics: Dynamics, *, seed: i
     watch = _Watch(atoms, dynamics)
     integrator = _integrator(atoms, dynamics, seed)
     watch.sample(0)
-    for step in range(1, dynamics.steps + 1):
+    for step in tqdm(range(1, dynamics.steps + 1), unit=" steps", disable=not progress):
         try:
             integrator.run(1)
             watch.failure = watch.found()

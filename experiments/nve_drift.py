@@ -1,0 +1,167 @@
+"""The drift of the total energy in molecular dynamics with a trained model, without thermostat.
+
+Takes the folder of any run of `weightspace bench molecules` (or one that `save_pretrained` wrote), draws velocities for
+one of the test frames, moves it by ASE's velocity Verlet in float64, and writes how the total energy drifts along a
+line, how far it is from that line, and between what bounds it stays.
+
+Needs:  pip install weightspace-graphs[mol]
+Run:    python -m experiments.nve_drift --model runs/molecules/rmd17-ethanol/tensornet/seed0 --data rmd17:ethanol
+        python -m experiments.nve_drift --model MODEL --data mine.extxyz --picoseconds 20 --timestep 0.25
+        python -m experiments.nve_drift --smoke                   (random weights, in seconds)
+"""
+
+import argparse
+import json
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from weightspace.errors import ConfigurationError, WeightspaceError
+from weightspace.molecules import Dynamics, Molecules, Trajectory, load_molecules, run_dynamics
+
+SAMPLES = 1000  # at most that many are kept beside the first
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What was found; numbers are None where the run failed before the second sample.
+
+    Args:
+        model: where its weights are.
+        data: whose first test part the start is of.
+        frame: which one.
+        atoms: of the molecule.
+        timestep: in fs.
+        picoseconds: how long the trajectory is, up to its failure.
+        temperature: that velocities were drawn at, in K.
+        mean_temperature: of the trajectory, in K.
+        drift: slope of a line through the total energy, in meV per atom and ps.
+        rms: root mean square distance of the total energy from that line, in meV per atom.
+        span: largest less smallest total energy, in meV per atom.
+        failure: what ended the run, or None.
+        seconds: wall time.
+    """
+
+    model: str
+    data: str
+    frame: int
+    atoms: int
+    timestep: float
+    picoseconds: float
+    temperature: float
+    mean_temperature: float
+    drift: float | None
+    rms: float | None
+    span: float | None
+    failure: str | None
+    seconds: float
+
+
+def energy_drift(trajectory: Trajectory) -> dict[str, float | None]:
+    """Drift, root mean square distance from it, and span of the total energy, per atom in meV (and ps)."""
+    drift = trajectory.drift()
+    if not math.isfinite(drift):
+        return dict.fromkeys(("drift", "rms", "span"))
+    energy = 1000 * (trajectory.potential + trajectory.kinetic) / trajectory.pos.shape[1]
+    rest = energy - energy.mean() - drift * (trajectory.time - trajectory.time.mean())
+    return {"drift": drift, "rms": float(rest.square().mean().sqrt()), "span": float(energy.max() - energy.min())}
+
+
+def measure(given: argparse.Namespace) -> Drift:
+    """Move the frame that was asked for.
+
+    Raises:
+        CheckpointError: the folder holds no model.
+        ConfigurationError: no such frame, or ase is missing.
+        MoleculeError: the model does not know an element of the molecule.
+    """
+    from ase import Atoms
+
+    from weightspace.molecules import WeightspaceCalculator
+
+    began = time.perf_counter()
+    frame = _frame(given.data, given.data_root, given.frame)
+    folder = given.model / "model" if (given.model / "model").is_dir() else given.model
+    cell = None if frame.cell is None else frame.cell[0].numpy()
+    atoms = Atoms(frame.z.numpy(), frame.pos.numpy(), cell=cell, pbc=cell is not None)
+    steps = max(1, round(1000 * given.picoseconds / given.timestep))
+    dynamics = Dynamics(steps, given.temperature, given.timestep, every=math.ceil(steps / SAMPLES))
+    calculator = WeightspaceCalculator(folder, device=given.device, model_class=given.model_class)
+    found = run_dynamics(atoms, calculator, dynamics, seed=given.seed, progress=given.progress)
+    return Drift(
+        model=str(given.model),
+        data=given.data,
+        frame=given.frame,
+        atoms=len(atoms),
+        timestep=given.timestep,
+        picoseconds=float(found.time[-1]) if found.failure_time is None else found.failure_time,
+        temperature=given.temperature,
+        mean_temperature=float(found.temperature.mean()),
+        failure=found.failure,
+        seconds=time.perf_counter() - began,
+        **energy_drift(found),
+    )
+
+
+def _frame(data: str, root: Path | None, row: int) -> Molecules:
+    part = next(iter(load_molecules(data, data_root=root).tests.values()))
+    if not 0 <= row < len(part):
+        raise ConfigurationError(f"--frame: found {row}, wanted 0 to {len(part) - 1}, a test frame of {data}")
+    return part[row]
+
+
+def _smoke(given: argparse.Namespace) -> Drift:
+    """Random weights, which know nothing, so that the molecule is cold."""
+    from weightspace.geometric import TensorNet
+
+    torch.manual_seed(0)
+    with tempfile.TemporaryDirectory() as folder:
+        TensorNet(channels=8, layers=1, num_rbf=8, elements=[1, 6, 8]).save_pretrained(Path(folder) / "model")
+        small: dict[str, Any] = {"model": Path(folder), "data": "sample:ethanol", "picoseconds": 0.02}
+        return measure(argparse.Namespace(**{**vars(given), **small, "temperature": 10.0, "progress": False}))
+
+
+def main(argv: Sequence[str] | None = None) -> Drift:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="folder of a run, or of a model")
+    parser.add_argument("--data", default="sample:ethanol", help="as `weightspace bench molecules` takes it")
+    parser.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
+    parser.add_argument("--frame", type=int, default=0, help="which test frame to start from (default: the first)")
+    parser.add_argument("--picoseconds", type=float, default=5.0, help="(default: 5)")
+    parser.add_argument("--timestep", type=float, default=0.5, help="in fs (default: 0.5)")
+    parser.add_argument("--temperature", type=float, default=300.0, help="of the velocities in K (default: 300)")
+    parser.add_argument("--seed", type=int, default=0, help="of the velocities")
+    parser.add_argument("--device", help="cpu or cuda (default: where the model is)")
+    parser.add_argument("--model-class", help="package.module:Class of a model that is not the library's")
+    parser.add_argument("--out", type=Path, help="JSON file (default: nve_drift.json in the model's folder)")
+    parser.add_argument("--smoke", action="store_true", help="random weights, in seconds")
+    given = parser.parse_args(argv)
+    given.progress = True
+    if given.model is None and not given.smoke:
+        parser.error("wanted --model FOLDER, or --smoke")
+    if not (given.picoseconds > 0 and given.timestep > 0):
+        parser.error(f"found {given.picoseconds} ps in steps of {given.timestep} fs, wanted positive numbers")
+    report = _smoke(given) if given.smoke else measure(given)
+    text = json.dumps(asdict(report), indent=2, allow_nan=False) + "\n"
+    print(text, end="")
+    out = given.out if given.smoke or given.out is not None else given.model / "nve_drift.json"
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    return report
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except WeightspaceError as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; nothing was written")
