@@ -78,10 +78,11 @@ def slug(name: str) -> str:
     """A name as a folder's: a path's stem, colons and other signs as dashes.
 
     Example:
-        >>> slug("rmd17:ethanol"), slug("runs/mine.extxyz")
-        ('rmd17-ethanol', 'mine')
+        >>> slug("rmd17:ethanol"), slug("runs/mine.extxyz"), slug("mine.db:unit=kcal/mol")
+        ('rmd17-ethanol', 'mine', 'mine')
     """
-    stem = Path(name).stem if Path(name).suffix in {".npz", ".xyz", ".extxyz", ".db"} else name
+    name = re.sub(r":(energy|forces|unit)=[^:]+", "", name)
+    stem = Path(name).stem if Path(name).suffix in {".npz", ".xyz", ".extxyz", ".db", ".json"} else name
     return re.sub(r"[^A-Za-z0-9_.=+]+", "-", stem).strip("-")
 
 
