@@ -40,7 +40,8 @@ def section(name: str, *, figures: Path | None) -> str:
         return f"{about}\n\nNot run yet.\n"
     rows = rows_of(runs)
     notes = {run["model"]["name"]: run["remark"] for run in runs if run.get("remark")}
-    text = data_section(runs[0]["data"], rows, notes).partition("\n\n")[2]
+    every = table.models == ("all",)  # published numbers say nothing to comparisons of one model
+    text = data_section(runs[0]["data"], rows, notes, published=every).partition("\n\n")[2]
     shown = list(_figures(name, rows, figures))
     pictures = "\n".join(f"![{figure.stem}](benchmark/{figure.name})" for figure in shown)
     missing = missing_of(table, runs)

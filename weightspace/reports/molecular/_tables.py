@@ -116,13 +116,14 @@ def _line(cells: Sequence[str], space: str) -> str:
     return "|" + "|".join(f"{space}{cell}{space}" for cell in cells) + "|"
 
 
-def data_section(data: str, rows: Sequence[BenchmarkRow], notes: Mapping[str, str]) -> str:
+def data_section(data: str, rows: Sequence[BenchmarkRow], notes: Mapping[str, str], *, published: bool = True) -> str:
     """Heading, sizes and budget, the table, published numbers and notes of one data set.
 
     Args:
         data: the heading, such as the data set.
         rows: of its models.
         notes: a remark by model, shown below the table.
+        published: whether published numbers stand below it.
     """
     run, columns = rows[0].runs[0], columns_for(rows)
     sizes = run["sizes"]
@@ -135,9 +136,9 @@ def data_section(data: str, rows: Sequence[BenchmarkRow], notes: Mapping[str, st
     table = markdown_table([c.heading for c in columns], [[cell_text(c, row) for c in columns] for row in rows])
     notes_said = [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in run["notes"]]
     parts = [f"## {data}", " ".join([head, *notes_said]), table]
-    published = published_for(rows[0].data)
-    if published:
-        lines = [[p.model, p.test, p.text, p.source] for p in published]
+    numbers = published_for(rows[0].data) if published else []
+    if numbers:
+        lines = [[p.model, p.test, p.text, p.source] for p in numbers]
         words = "Published, with longer trainings:"
         parts.append(f"{words}\n\n" + markdown_table(["model", "test", "E / F", "source"], lines))
     said = [f"- {model}: {text}" for model, text in notes.items() if model in {row.model for row in rows}]
