@@ -10,7 +10,7 @@ TABLES = {
     inr_classification: {"accuracy"},
     inr_dilation: {"mse_x100", "psnr"},
 }
-QUICK = (accuracy_prediction, inr_dilation)
+QUICK = (inr_dilation,)
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,10 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("name", PAGES)
+LONG = ("generalisation_gap", "hyperparameters")  # as "loss", with other targets
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in PAGES])
 def test_a_configuration_from_fit_to_report(name, many, tmp_path):
     config = str(ROOT / "experiments" / "configs" / f"{name}.yaml")
     words = ["--config", config, "--data.path", str(many), "--trainer.default_root_dir", str(tmp_path)]

@@ -293,8 +293,8 @@ def little(path, folder, config):
     ("config", "heading", "measure"),
     [
         ("inr_dilation.yaml", "Edited images", "mse_x100"),
-        ("inr_rotation.yaml", "Edited images", "mse_x100"),
-        ("domain_adaptation.yaml", "Beside each other", "accuracy"),
+        pytest.param("inr_rotation.yaml", "Edited images", "mse_x100", marks=pytest.mark.slow),
+        pytest.param("domain_adaptation.yaml", "Beside each other", "accuracy", marks=pytest.mark.slow),
         ("prune.yaml", "Beside each other", "accuracy"),
     ],
 )
