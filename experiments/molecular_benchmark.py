@@ -19,7 +19,7 @@ from experiments._molecular_tables import TABLES, MolecularTable
 from experiments._table_runs import RESULTS
 from weightspace.errors import ConfigurationError
 from weightspace.molecules import MolecularSplits, composition_energies
-from weightspace.reports.molecular import parity_points
+from weightspace.reports.molecular import parity_points, predictions_under
 from weightspace.tasks.molecular import BenchmarkModel, BenchmarkPlan, Budget, RunOptions, run_benchmark
 
 FOLDER = RESULTS / "molecules"
@@ -65,9 +65,10 @@ def run_table(
         remember_commit(plan.out)
         folders = run_benchmark(plan, options=RunOptions(progress=progress), jobs=jobs, tell=print)
     found = [json.loads((folder / "result.json").read_text()) for folder in folders]
+    points = predictions_under(plan.out)
     for run in found:
         if run["seed"] == 0 and table.models == ("all",):  # comparisons of one model have few points to show
-            run["parity"] = parity_points(run, plan.out, most=PARITY_POINTS)
+            run["parity"] = parity_points(run, points, most=PARITY_POINTS)
     if table.baseline and found:
         found.append(composition_run(plan.splits(), found[0]))
     content = {"table": table.name, "about": table.about, "runs": [compact(run) for run in found]}

@@ -13,7 +13,6 @@ Run:    python -m experiments.nve_drift --model runs/molecules/rmd17-ethanol/ten
 import argparse
 import json
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -23,7 +22,8 @@ from typing import Any
 
 import torch
 
-from weightspace.errors import ConfigurationError, WeightspaceError
+from experiments._command import run
+from weightspace.errors import ConfigurationError
 from weightspace.molecules import Dynamics, Molecules, Trajectory, load_molecules, run_dynamics
 
 SAMPLES = 1000  # at most that many are kept beside the first
@@ -159,9 +159,4 @@ def main(argv: Sequence[str] | None = None) -> Drift:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except WeightspaceError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; nothing was written")
+    run(main, interrupted="nothing was written")

@@ -17,7 +17,6 @@ al. 2015, Journal of Chemical Theory and Computation 11 (delta learning).
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,7 +27,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from weightspace.errors import ConfigurationError, MoleculeError, WeightspaceError
+from experiments._command import run
+from weightspace.errors import ConfigurationError, MoleculeError
 
 METHOD = "GFN2-xTB"
 ETHANOL = "CH3CH2OH"  # of ase.build.molecule, where no file is given
@@ -319,17 +319,12 @@ def main(argv: Sequence[str] | None = None) -> Labelled:
     if given.train is None:
         print("train on them with\n  weightspace " + " ".join(words))
         return report
-    from weightspace.cli import main as run
+    from weightspace.cli import main as command
 
-    if run(words):
+    if command(words):
         raise SystemExit(1)
     return report
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except WeightspaceError as error:
-        sys.exit(f"{type(error).__name__}: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on from the last frame")
+    run(main, interrupted="the same command goes on from the last frame")

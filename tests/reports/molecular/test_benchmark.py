@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from weightspace.errors import ConfigurationError
-from weightspace.reports.molecular import build_benchmark_page, parity_points, read_runs, rows_of, write_figures
+from weightspace.reports.molecular import (
+    build_benchmark_page,
+    parity_points,
+    predictions_under,
+    read_runs,
+    rows_of,
+    write_figures,
+)
 from weightspace.reports.molecular._pictures import learning_curves
 from weightspace.reports.molecular._rows import factor_of
 from weightspace.reports.molecular._tables import csv_table
@@ -119,11 +126,11 @@ def test_a_curve_with_a_gap_is_drawn(folder):
 
 def test_points_of_parity_plots_travel_with_a_result(folder):
     run = json.loads((folder / "acac" / "fast" / "seed0" / "result.json").read_text())
-    points = parity_points(run, folder, most=10)
+    points = parity_points(run, predictions_under(folder), most=10)
     assert set(points) == {"energy", "forces"} and len(points["energy"]["wanted"]) == 10
     names = write_figures(rows_of([{**run, "parity": points}]), folder / "own", title="mine")
     assert "mine-parity-forces.png" in names
-    assert parity_points(run, folder / "nowhere", most=10) == {}
+    assert parity_points(run, predictions_under(folder / "nowhere"), most=10) == {}
 
 
 def test_csv_has_a_line_per_run_and_part(folder):

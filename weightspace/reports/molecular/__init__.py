@@ -1,6 +1,11 @@
 """Tables and figures of the molecular benchmark."""
 
-from weightspace.reports.molecular._benchmark import build_benchmark_page, parity_points, write_figures
+from weightspace.reports.molecular._benchmark import (
+    build_benchmark_page,
+    parity_points,
+    predictions_under,
+    write_figures,
+)
 from weightspace.reports.molecular._rows import BenchmarkRow, read_runs, rows_of
 from weightspace.reports.molecular._tables import data_section, markdown_table
 
@@ -10,6 +15,7 @@ __all__ = [
     "data_section",
     "markdown_table",
     "parity_points",
+    "predictions_under",
     "read_runs",
     "rows_of",
     "write_figures",

@@ -33,8 +33,9 @@ def build_benchmark_page(folder: str | Path) -> str:
     parts = ["# Molecular benchmark", *(data_section(title, group, {}) for title, group in tables)]
     if failures:
         parts.append("## Failed\n\n" + "\n".join(f"- {run}: {error}" for run, error in failures))
+    points = predictions_under(folder)
     for title, group in tables:
-        names = write_figures(group, folder / "figures", title=title, points=predictions_under(folder))
+        names = write_figures(group, folder / "figures", title=title, points=points)
         links = [f"![{name}](figures/{name})" for name in names]
         parts.append(f"## Figures: {title}\n\n" + "\n".join(links))
     text = "\n\n".join(parts) + "\n"
@@ -95,16 +96,15 @@ def predictions_under(folder: Path) -> Points:
     return found
 
 
-def parity_points(run: Run, folder: Path, *, most: int) -> dict[str, dict[str, list[float]]]:
+def parity_points(run: Run, read: Points, *, most: int) -> dict[str, dict[str, list[float]]]:
     """At most so many true and predicted values of each quantity, evenly taken, with four digits; {} without a file.
 
     Args:
         run: a result.
-        folder: which holds it, or its folder's parents.
+        read: gives its predictions, such as `predictions_under(folder)`.
         most: values of a quantity.
     """
-    read, label = predictions_under(folder), next(iter(run["tests"]))
-    kept = {}
+    label, kept = next(iter(run["tests"])), {}
     for name in run["tests"][label]:
         values = read(run, name.removesuffix("_mae")) if name.endswith("_mae") else None
         if values is not None:

@@ -3,8 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from weightspace.errors import ConfigurationError
+from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules import MolecularSplits, md_stability
+from weightspace.molecules._dynamics_bonds import same_molecule
 from weightspace.tasks.molecular._objectives import AbstractObjective, EnergyObjective
 
 STEPS, REPLICAS, TIMESTEP, ROOM_TEMPERATURE = 4000, 4, 0.5, 300.0
@@ -17,13 +18,16 @@ def check_dynamics(splits: MolecularSplits) -> None:
         ConfigurationError: other data.
     """
     label, frames = next(iter(splits.tests.items()))
-    n = int(frames.num_atoms[0]) if len(frames) else 0
-    one = len(frames) > 1 and bool((frames.num_atoms == n).all()) and bool((frames.z.view(-1, n) == frames.z[:n]).all())
-    if not one or frames.cell is not None or splits.target != "energy":
-        raise ConfigurationError(
-            f"{splits.name}, {label}: molecular dynamics asks for energies, and for two or more test frames of one "
-            f"molecule without periodic boundaries; found {len(frames)} frames of {splits.target}; leave out --md"
-        )
+    words = (
+        f"{splits.name}, {label}: molecular dynamics asks for energies, and for two or more test frames of one "
+        f"molecule without periodic boundaries; found {len(frames)} frames of {splits.target}; leave out --md"
+    )
+    if len(frames) < 2 or splits.target != "energy":
+        raise ConfigurationError(words)
+    try:
+        same_molecule(frames)
+    except MoleculeError as error:
+        raise ConfigurationError(words) from error
 
 
 def stability_of(objective: AbstractObjective, splits: MolecularSplits) -> dict[str, Any]:
