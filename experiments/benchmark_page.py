@@ -15,7 +15,8 @@ from typing import Any
 from experiments._molecular_tables import TABLES, MolecularTable
 from experiments._table_runs import ROOT
 from experiments.molecular_benchmark import FOLDER
-from weightspace.reports.molecular import data_section, rows_of, write_figures
+from weightspace.errors import ConfigurationError
+from weightspace.reports.molecular import by_conditions, data_section, rows_of, write_figures
 from weightspace.tasks.molecular._presets import DYNAMICS, MOLECULES
 
 PAGE, FIGURES = ROOT / "docs" / "benchmark.md", ROOT / "docs" / "benchmark"
@@ -39,6 +40,10 @@ def section(name: str, *, figures: Path | None) -> str:
     if content is None:
         return f"{about}\n\nNot run yet.\n"
     rows = rows_of(runs)
+    groups = list(by_conditions(rows))
+    if len(groups) > 1:
+        told = "; ".join(", ".join(row.model for row in group) for _, group in groups)
+        raise ConfigurationError(f"{name}: found runs of different budgets, data or devices, wanted one kind: {told}")
     notes = {run["model"]["name"]: run["remark"] for run in runs if run.get("remark")}
     every = table.models == ("all",)  # published numbers say nothing to comparisons of one model
     text = data_section(runs[0]["data"], rows, notes, published=every).partition("\n\n")[2]

@@ -94,7 +94,19 @@ def composition_run(splits: MolecularSplits, other: dict[str, Any]) -> dict[str,
         scores = {f"{name}_mae": float(value.abs().mean()) for name, value in off.items()}
         scores |= {f"{name}_rmse": float(value.square().mean().sqrt()) for name, value in off.items()}
         tests[label] = {"molecules": len(part), **scores}
-    names = ("data", "budget", "unit", "notes", "sizes", "hardware", "precision", "fingerprint")
+    names = (
+        "data",
+        "budget",
+        "unit",
+        "notes",
+        "sizes",
+        "hardware",
+        "precision",
+        "fingerprint",
+        "device",
+        "compile",
+        "threads",
+    )
     kept = {name: other[name] for name in names if name in other}
     return {
         **kept,
@@ -168,10 +180,26 @@ def main(argv: Sequence[str] | None = None) -> list[dict[str, Any]]:
         except ConfigurationError as error:
             print(f"{table.name}: skipped: {error}")
             continue
+        path = FOLDER / f"{table.name}.json"
+        lost = lost_runs(path, content)
+        if lost or not content["runs"]:
+            print(f"{path}: kept as it is; the folder of runs has no {', '.join(lost) or 'finished run'}")
+            continue
         FOLDER.mkdir(parents=True, exist_ok=True)
-        (FOLDER / f"{table.name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        path.write_text(json.dumps(content, indent=1) + "\n")
         found.append(content)
     return found
+
+
+def lost_runs(path: Path, content: dict[str, Any]) -> list[str]:
+    """Models with seeds that a table's file holds and its new content does not; delete the file to be rid of them."""
+    if not path.is_file():
+        return []
+    before, after = (
+        {f"{run['model']['name']} (seed {run['seed']})": None for run in runs}
+        for runs in (json.loads(path.read_text())["runs"], content["runs"])
+    )
+    return [run for run in before if run not in after]
 
 
 if __name__ == "__main__":

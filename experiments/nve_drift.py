@@ -25,6 +25,7 @@ import torch
 from experiments._command import run
 from weightspace.errors import ConfigurationError
 from weightspace.molecules import Dynamics, Molecules, Trajectory, load_molecules, run_dynamics
+from weightspace.molecules._ase import ase_module
 
 SAMPLES = 1000  # at most that many are kept beside the first
 
@@ -82,15 +83,13 @@ def measure(given: argparse.Namespace) -> Drift:
         ConfigurationError: no such frame, or ase is missing.
         MoleculeError: the model does not know an element of the molecule.
     """
-    from ase import Atoms
-
     from weightspace.molecules import WeightspaceCalculator
 
     began = time.perf_counter()
     frame = _frame(given.data, given.data_root, given.frame)
     folder = given.model / "model" if (given.model / "model").is_dir() else given.model
     cell = None if frame.cell is None else frame.cell[0].numpy()
-    atoms = Atoms(frame.z.numpy(), frame.pos.numpy(), cell=cell, pbc=cell is not None)
+    atoms = ase_module("ase", "nve_drift").Atoms(frame.z.numpy(), frame.pos.numpy(), cell=cell, pbc=cell is not None)
     steps = max(1, round(1000 * given.picoseconds / given.timestep))
     dynamics = Dynamics(steps, given.temperature, given.timestep, every=math.ceil(steps / SAMPLES))
     calculator = WeightspaceCalculator(folder, device=given.device, model_class=given.model_class)

@@ -7,6 +7,7 @@ from experiments import benchmark_page, molecular_benchmark
 from experiments._gaunt_network import GauntNetwork
 from experiments._molecular_tables import TABLES
 from experiments.molecular_benchmark import compact
+from weightspace.errors import ConfigurationError
 from weightspace.geometric import ForceField, rotation_error
 from weightspace.molecules import load_molecules
 from weightspace.tasks.molecular._presets import models_named
@@ -82,3 +83,36 @@ def test_the_page_is_made_of_the_result_files():
 def test_result_files_hold_no_paths():
     for path in benchmark_page.FOLDER.glob("**/*.json"):
         assert "/work" not in path.read_text() and json.loads(path.read_text())["runs"], path
+
+
+def run_of(model, seed, budget="300"):
+    return {"model": {"name": model}, "seed": seed, "budget": budget}
+
+
+def test_a_table_never_loses_runs(tmp_path):
+    path = tmp_path / "t.json"
+    assert molecular_benchmark.lost_runs(path, {"runs": []}) == []
+    path.write_text(json.dumps({"runs": [run_of("a", 0), run_of("a", 1), run_of("b", 0)]}))
+    assert molecular_benchmark.lost_runs(path, {"runs": [run_of("a", 1), run_of("c", 0)]}) == [
+        "a (seed 0)",
+        "b (seed 0)",
+    ]
+
+
+def test_collecting_without_runs_keeps_the_tables(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(molecular_benchmark, "FOLDER", tmp_path / "results")
+    monkeypatch.setattr(molecular_benchmark, "TABLES", [molecular_benchmark.SMOKE])
+    (tmp_path / "results").mkdir()
+    kept = tmp_path / "results" / "smoke.json"
+    kept.write_text(json.dumps({"runs": [run_of("schnet", 0)]}))
+    assert molecular_benchmark.main(["--collect", "--tables", "smoke", "--runs", str(tmp_path / "runs")]) == []
+    assert json.loads(kept.read_text())["runs"] and "smoke.json: kept as it is" in capsys.readouterr().out
+
+
+def test_a_table_of_two_budgets_is_refused(tmp_path, monkeypatch):
+    name = "ethanol"
+    runs = json.loads((benchmark_page.FOLDER / f"{name}.json").read_text())["runs"][:2]
+    runs[1]["budget"]["seconds"] = 7.0
+    monkeypatch.setattr(benchmark_page, "runs_of", lambda name: ({}, runs))
+    with pytest.raises(ConfigurationError, match="ethanol: found runs of different budgets"):
+        benchmark_page.section(name, figures=None)

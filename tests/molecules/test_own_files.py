@@ -152,3 +152,8 @@ def test_a_period_without_a_lattice_is_refused(tmp_path):
 def test_an_unknown_data_set_lists_what_there_is():
     with pytest.raises(ConfigurationError, match="load_molecules: found 'md22:dna', wanted rmd17:<molecule>"):
         load_molecules("md22:dna")
+
+
+def test_a_name_may_hold_an_at_sign(tmp_path):
+    write_waters(tmp_path / "water@300.xyz", 3)
+    assert len(read_molecules(tmp_path / "water@300.xyz")) == 3

@@ -8,6 +8,7 @@ import torch
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
+from ase.units import kcal, mol
 
 from weightspace.cli import main
 from weightspace.geometric import SchNet
@@ -100,3 +101,24 @@ def test_what_the_model_does_not_take_is_named_with_its_frame(folder, capsys):
     assert "wanted another file than the input, .xyz or .extxyz" in capsys.readouterr().err
     assert main(["predict-molecule", "mine.xyz", "--model", "nothing"]) == 1
     assert "nothing/config.json: not found" in capsys.readouterr().err
+
+
+def test_labels_have_the_names_and_the_unit_that_the_path_states(folder, capsys):
+    atoms = molecule("H2O")
+    calculator = WeightspaceCalculator("model")
+    energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
+    atoms.info["dft"], atoms.arrays["grad"] = (energy + 0.002) / kcal * mol, (forces - 0.003) / kcal * mol
+    write("mine.extxyz", atoms)
+    assert main(["predict-molecule", "mine.extxyz:energy=dft:forces=grad:unit=kcal/mol", "--model", "model"]) == 0
+    text = capsys.readouterr().out
+    assert "the file's energies: 2.000 meV" in text and "the file's forces: 3.000 meV/Å" in text
+    assert main(["predict-molecule", "mine.extxyz:energy=other", "--model", "model"]) == 1
+    assert "found no energy under 'other'" in capsys.readouterr().err
+
+
+def test_labels_that_some_frames_lack_are_a_note(folder, capsys):
+    frames = [molecule("H2O"), molecule("H2O")]
+    frames[0].info["REF_energy"] = -2000.0
+    write("mine.extxyz", frames)
+    assert main(["predict-molecule", "mine.extxyz", "--model", "model"]) == 0
+    assert "note: no errors of energy: mine.extxyz: frame 1 has no energy" in capsys.readouterr().out

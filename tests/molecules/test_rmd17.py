@@ -111,6 +111,15 @@ def test_damaged_and_ragged_files_say_so(tmp_path):
     np.savez(path, **{**arrays, "forces": arrays["forces"][:-1]})
     with pytest.raises(MoleculeError, match=r"found nuclear_charges \(3,\), coords .* forces \(99, 3, 3\), wanted"):
         load_molecules("rmd17:ethanol", data_root=tmp_path)
+    np.savez_compressed(path, **arrays)
+    packed = bytearray(path.read_bytes())
+    packed[300:340] = bytes(40)
+    path.write_bytes(bytes(packed))
+    with pytest.raises(MoleculeError, match="not a whole npz file"):
+        load_molecules("rmd17:ethanol", data_root=tmp_path)
+    np.savez(path, **{**arrays, "nuclear_charges": np.array(["O", "H", "H"])})
+    with pytest.raises(MoleculeError, match="found arrays of {'nuclear_charges': '<U1'}, wanted numbers"):
+        load_molecules("rmd17:ethanol", data_root=tmp_path)
     np.savez(path, coords=arrays["coords"])
     with pytest.raises(MoleculeError, match=r"found arrays \['coords'\], wanted"):
         load_molecules("rmd17:ethanol", data_root=tmp_path)

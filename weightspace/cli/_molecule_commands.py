@@ -15,7 +15,8 @@ Run again, it goes on. Tables (Markdown, CSV, JSON) and figures are written into
 
 
 def _bench_molecules(arguments: argparse.Namespace) -> None:
-    from weightspace.reports.molecular import build_benchmark_page
+    from weightspace.errors import TrainingError
+    from weightspace.reports.molecular import build_benchmark_page, read_runs
     from weightspace.tasks.molecular import BenchmarkPlan, Budget, RunOptions, run_benchmark
 
     sizes = {name: getattr(arguments, name) for name in ("train", "validation", "test")}
@@ -28,7 +29,9 @@ def _bench_molecules(arguments: argparse.Namespace) -> None:
         sizes={name: size for name, size in sizes.items() if size is not None},
         data_root=arguments.data_root,
         md=arguments.md,
+        md_temperature=arguments.md_temperature,
         forces=arguments.forces,
+        cutoff=arguments.cutoff,
     )
     options = RunOptions(
         accelerator=arguments.accelerator,
@@ -39,6 +42,11 @@ def _bench_molecules(arguments: argparse.Namespace) -> None:
     )
     run_benchmark(plan, options=options, jobs=arguments.jobs, download=arguments.download, tell=print)
     print(build_benchmark_page(arguments.out))
+    failed = [run for run, _ in read_runs(arguments.out)[1]]
+    if failed:
+        raise TrainingError(
+            f"{arguments.out}: {len(failed)} runs failed ({', '.join(failed)}); the reasons stand above"
+        )
 
 
 def add_bench_molecules(commands: Commands) -> None:
@@ -60,6 +68,8 @@ def add_bench_molecules(commands: Commands) -> None:
         help="learn forces, or not (default: where the data have them)",
     )
     parser.add_argument("--md", action="store_true", help="run molecular dynamics with the first seed's models, too")
+    parser.add_argument("--md-temperature", type=float, help="in K (default: of the test data; 300 for a file)")
+    parser.add_argument("--cutoff", type=float, help="of every model, Å (default: each model's own)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="of each run on the CPU (default: 1)")
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu or auto")
@@ -74,6 +84,7 @@ def add_bench_molecules(commands: Commands) -> None:
 PREDICTION_PAGE = """\
 examples:
   weightspace predict-molecule mine.xyz --model runs/molecules/rmd17-ethanol/tensornet/seed0/model
+  weightspace predict-molecule mine.xyz:energy=dft:unit=kcal/mol --model MODEL
   weightspace predict-molecule mine.cif --model MODEL --relax --forces relaxed.extxyz"""
 
 
@@ -96,7 +107,9 @@ def add_predict_molecule(commands: Commands) -> None:
     """Energies and forces of a user's molecules."""
     text = "energies and forces of the molecules in a file, by a trained model"
     parser = add_command(commands, "predict-molecule", text, _predict_molecule)
-    parser.add_argument("file", type=Path, help="any that ASE reads: .xyz, .extxyz, .cif, .pdb, .traj, .db, ...")
+    parser.add_argument(
+        "file", help="any that ASE reads: .xyz, .extxyz, .cif, .pdb, .traj, .db, ...; labels as FILE:unit=kcal/mol"
+    )
     parser.add_argument("--model", type=Path, required=True, help="folder of a saved model, such as .../seed0/model")
     parser.add_argument("--forces", type=Path, metavar="FILE", help="write energies and forces there, extended XYZ")
     parser.add_argument("--relax", action="store_true", help="relax each geometry first")

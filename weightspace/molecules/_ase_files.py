@@ -61,7 +61,7 @@ def read_extxyz(path: Path, labels: Labels | None = None) -> tuple[Molecules, di
     try:
         from ase.io import read
 
-        frames = read(path, index=":", format="extxyz")
+        frames = read(path, index=":", format="extxyz", do_not_split_by_at_sign=True)
     except ImportError as error:
         raise ConfigurationError(f"{path}: extended XYZ is read by ASE; pip install weightspace-graphs[mol]") from error
     except KeyError as error:
@@ -100,8 +100,8 @@ def assembled(frames: Sequence[Any], path: Path, labels: Labels) -> tuple[Molecu
     Raises:
         MoleculeError: labels that some frames have and some have not, or of another shape; cells that are not whole.
     """
-    energies = _labels_of(frames, path, ENERGY, labels.energy)
-    forces = _labels_of(frames, path, FORCES, labels.forces)
+    energies = labels_of(frames, path, ENERGY, labels.energy)
+    forces = labels_of(frames, path, FORCES, labels.forces)
     unit = UNITS[labels.unit]
     lone = [len(f) == 1 and str(f.info.get("config_type", "")).lower() in LONE for f in frames]
     isolated = {}
@@ -154,8 +154,18 @@ def _label_of(frame: Any, name: str, keys: Sequence[str]) -> Any:
     return None
 
 
-def _labels_of(frames: Sequence[Any], path: Path, name: str, key: str | None) -> list[Any] | None:
-    """The label of every frame, or None where no frame has it."""
+def labels_of(frames: Sequence[Any], path: Path, name: str, key: str | None) -> list[Any] | None:
+    """The label of every frame in the file's unit, or None where no frame has it.
+
+    Args:
+        frames: of ASE.
+        path: of their file, for errors.
+        name: energy or forces.
+        key: under which it stands; None for the usual ones.
+
+    Raises:
+        MoleculeError: none under a key that was given, labels that some frames have and some have not, or other shapes.
+    """
     keys = (key,) if key else KEYS[name]
     found = [_label_of(frame, name, keys) for frame in frames]
     missing = [i for i, label in enumerate(found) if label is None]

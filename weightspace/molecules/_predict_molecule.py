@@ -8,6 +8,8 @@ import numpy as np
 
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules._ase import ase_module
+from weightspace.molecules._ase_files import UNITS, Labels, labels_of, path_and_labels
+from weightspace.molecules._molecules import ENERGY, FORCES
 from weightspace.molecules._relax import relax
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ def predict_molecules(
 
     Args:
         file: any that ASE reads, with one or more frames; pickles are refused, as reading one runs what is in it.
+            `FILE:energy=KEY:forces=KEY:unit=kcal/mol` says how its labels are named and what unit they have.
         model: folder that `save_pretrained` wrote, such as `model/` of a finished run.
         forces: extended XYZ file to write with geometries, energies and forces (and stresses of crystals).
         relaxation: relax each geometry first; None for the geometries as they are.
@@ -82,10 +85,12 @@ def predict_molecules(
     ase_module("ase", "predict-molecule")
     from weightspace.molecules._calculator import WeightspaceCalculator
 
-    file, out = Path(file), None if forces is None else Path(forces)
+    file, labels = path_and_labels(str(file))
+    out = None if forces is None else Path(forces)
     if out is not None and (out.suffix not in OUTPUTS or out.resolve() == file.resolve()):
         raise ConfigurationError(f"forces: found {str(out)!r}, wanted another file than the input, .xyz or .extxyz")
     frames = read_frames(file)
+    wanted = _Wanted.of(frames, file, labels)
     calculator = WeightspaceCalculator(model, device=device, model_class=model_class, allow_isolated=allow_isolated)
     done = [_predicted(atoms, f"{file}, frame {row}", calculator, relaxation) for row, atoms in enumerate(frames)]
     if out is not None:
@@ -93,7 +98,7 @@ def predict_molecules(
         ase_module("ase.io", "predict-molecule").write(out, [each.atoms for each in done], format="extxyz")
     lines = [f"{'frame':>6}  {'formula':<16}{'energy (eV)':>18}  {'largest force (eV/Å)':>20}"]
     lines += [each.line(row) for row, each in enumerate(done)]
-    lines += [] if relaxation is not None else _errors(frames, done)
+    lines += [] if relaxation is not None else wanted.errors(done)
     rough = [str(row) for row, each in enumerate(done) if not each.relaxed]
     lines += [f"note: not relaxed to the force asked for: frame {', '.join(rough)}"] if rough else []
     lines += [f"written to {out}"] if out is not None else []
@@ -159,14 +164,43 @@ def _predicted(
     return _Prediction(copy, relaxed)
 
 
-def _errors(frames: "list[Atoms]", done: list[_Prediction]) -> list[str]:
-    """Mean absolute errors against energies and forces of the file, where all frames have them."""
-    labels = [{} if atoms.calc is None else atoms.calc.results for atoms in frames]
-    lines = []
-    if all("energy" in label for label in labels):
-        errors = [abs(label["energy"] - each.energy) for label, each in zip(labels, done, strict=True)]
-        lines.append(f"mean absolute error against the file's energies: {1000 * float(np.mean(errors)):.3f} meV")
-    if all("forces" in label for label in labels):
-        gaps = [np.abs(label["forces"] - each.forces).ravel() for label, each in zip(labels, done, strict=True)]
-        lines.append(f"mean absolute error against the file's forces: {1000 * np.concatenate(gaps).mean():.3f} meV/Å")
-    return lines
+@dataclass(frozen=True)
+class _Wanted:
+    """Labels of the file, in eV and eV/Å: None where there are none; what must be said of them."""
+
+    energy: list[float] | None
+    forces: list[np.ndarray] | None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, frames: "list[Atoms]", file: Path, labels: Labels) -> "_Wanted":
+        """Read them; labels that not all frames have are an error only where their key was given."""
+        found: dict[str, list[Any] | None] = {}
+        notes = []
+        for name, key in ((ENERGY, labels.energy), (FORCES, labels.forces)):
+            try:
+                found[name] = labels_of(frames, file, name, key)
+            except MoleculeError as error:
+                if key is not None:
+                    raise
+                found[name] = None
+                notes.append(f"note: no errors of {name}: {error}")
+        unit, energy, forces = UNITS[labels.unit], found[ENERGY], found[FORCES]
+        return cls(
+            None if energy is None else [unit * value for value in energy],
+            None if forces is None else [unit * np.reshape(value, (-1, 3)) for value in forces],
+            tuple(notes),
+        )
+
+    def errors(self, done: list[_Prediction]) -> list[str]:
+        """Mean absolute errors, and notes."""
+        lines = []
+        if self.energy is not None:
+            errors = [abs(label - each.energy) for label, each in zip(self.energy, done, strict=True)]
+            lines.append(f"mean absolute error against the file's energies: {1000 * float(np.mean(errors)):.3f} meV")
+        if self.forces is not None:
+            gaps = [np.abs(label - each.forces).ravel() for label, each in zip(self.forces, done, strict=True)]
+            lines.append(
+                f"mean absolute error against the file's forces: {1000 * np.concatenate(gaps).mean():.3f} meV/Å"
+            )
+        return [*lines, *self.notes]

@@ -1,6 +1,7 @@
 """QM7: 7,101 molecules of up to 7 heavy atoms with atomisation energies of PBE0 and DFTB3."""
 
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def read_qm7(archive: Path, energies: Path | None) -> Molecules:
                     texts[name] = tar.extractfile(member).read().decode()  # type: ignore[union-attr]
                 elif energies is None and member.isfile() and name == ENERGIES:
                     listed = tar.extractfile(member).read().decode()  # type: ignore[union-attr]
-    except (OSError, EOFError, tarfile.TarError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, tarfile.TarError, zlib.error, UnicodeDecodeError) as error:
         raise MoleculeError(f"{archive}: not a whole archive ({error}); {AGAIN}") from error
     table = _energies(listed, energies or archive)
     apart = sorted(set(texts) ^ set(table))

@@ -1,6 +1,8 @@
 """Revised MD17: ten small molecules at 500 K, PBE/def2-SVP, official split 01."""
 
 import difflib
+import tokenize
+import zlib
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -34,6 +36,8 @@ MOST_TRAINING_FRAMES, TEST_FRAMES = 1000, 1000
 VALIDATION_FRAMES = 50
 TEMPERATURE = 500.0  # K, of the trajectories of MD17
 FIELDS = ("nuclear_charges", "coords", "energies", "forces")
+DAMAGED = (OSError, ValueError, EOFError, MemoryError, SyntaxError, tokenize.TokenError, BadZipFile, zlib.error)
+"""What numpy raises at an npz file with damaged bytes or an absurd header."""
 
 
 def known_name(molecule: str) -> str:
@@ -89,10 +93,14 @@ def _arrays(path: Path, fix: str) -> dict[str, NDArray[np.float64]]:
             missing = [name for name in FIELDS if name not in file.files]
             if missing:
                 raise MoleculeError(f"{path}: found arrays {sorted(file.files)}, wanted {list(FIELDS)} as in rMD17")
-            return {name: file[name] for name in FIELDS}
+            found = {name: file[name] for name in FIELDS}
+            kinds = {name: str(array.dtype) for name, array in found.items() if array.dtype.kind not in "iuf"}
+            if kinds:
+                raise MoleculeError(f"{path}: found arrays of {kinds}, wanted numbers; {fix}")
+            return found
     except MoleculeError:
         raise
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+    except DAMAGED as error:
         raise MoleculeError(f"{path}: not a whole npz file of plain arrays ({error}); {fix}") from error
 
 

@@ -14,9 +14,9 @@ from weightspace.reports.molecular import (
     rows_of,
     write_figures,
 )
-from weightspace.reports.molecular._pictures import learning_curves
-from weightspace.reports.molecular._rows import factor_of
-from weightspace.reports.molecular._tables import csv_table
+from weightspace.reports.molecular._pictures import learning_curves, parity
+from weightspace.reports.molecular._rows import by_conditions, factor_of
+from weightspace.reports.molecular._tables import columns_for, csv_table
 
 
 def result(model: str, seed: int, forces: float, *, md: bool = False) -> dict:
@@ -144,3 +144,39 @@ def test_csv_has_a_line_per_run_and_part(folder):
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match="holds no finished run"):
         build_benchmark_page(tmp_path)
+
+
+def test_points_of_forces_are_of_every_component_and_of_many_atoms(tmp_path):
+    run = result("net", 0, 0.01)
+    path = tmp_path / "seed0"
+    path.mkdir()
+    (path / "result.json").write_text(json.dumps(run))
+    places = np.tile(np.arange(27, dtype=np.float32), 1000)  # 9 atoms in 1,000 frames: which atom and component it is
+    parts = {f"300 K/{q}/{k}": places for q in ("energy", "forces") for k in ("wanted", "predicted")}
+    np.savez_compressed(path / "predictions.npz", **parts)
+    kept = parity_points(run, predictions_under(tmp_path), most=200)["forces"]
+    assert len(kept["wanted"]) == 200 and set(kept["wanted"]) == set(range(27)) and kept["predicted"] == kept["wanted"]
+    shown = parity({"net": (places, places)}, "forces", "meV").axes[0].collections[0].get_offsets()
+    assert set(np.round(shown[:, 0] / 1000).astype(int)) == set(range(27))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"fingerprint": "b"},
+        {"hardware": {"device": "a GPU", "torch": "2.13.0"}},
+        {"compile": True},
+        {"threads": 2},
+        {"device": "cuda"},
+    ],
+)
+def test_runs_on_other_molecules_or_devices_have_tables_of_their_own(other):
+    rows = rows_of([result("net", 0, 0.01), result("net", 0, 0.01) | other])
+    assert len(list(by_conditions(rows))) == 2
+
+
+def test_a_best_row_without_times_hides_none(folder):
+    plain = result("composition alone", 0, 0.001)
+    del plain["milliseconds"], plain["equivariance_error"], plain["peak_memory_mb"]
+    headings = [column.heading for column in columns_for(rows_of([plain, result("net", 0, 0.01)]))]
+    assert {"ms forces", "ms training step", "rotation error F, %", "peak MB"} <= set(headings)

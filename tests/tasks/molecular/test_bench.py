@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -258,3 +260,34 @@ def test_a_process_that_is_killed_goes_on_to_the_same_numbers(tmp_path):
     [found] = run_benchmark(plan("killed"))
     both = [json.loads((folder / "result.json").read_text()) for folder in (whole, found)]
     assert both[0]["tests"] == both[1]["tests"] and both[0]["spent"]["samples"] == both[1]["spent"]["samples"]
+
+
+def test_one_cutoff_for_every_model(here, sample):
+    plan = BenchmarkPlan("sample:ethanol", ["all", "mace-paper"], Budget(samples=20), here / "out", cutoff=3.5)
+    entries = plan.entries(sample)
+    assert len(entries) == 10 and {entry.build(sample.train.elements).cutoff for entry in entries} == {3.5}
+    assert all(replace(plan, cutoff=None).entries(sample)[k].arguments != e.arguments for k, e in enumerate(entries))
+    with pytest.raises(ConfigurationError, match="small: mine:small takes no argument of that name"):
+        run_benchmark(replace(plan, models=["mine:small"]))
+    with pytest.raises(ConfigurationError, match="found -1, wanted a positive number of Å"):
+        run_benchmark(replace(plan, cutoff=-1))
+
+
+def test_a_failed_run_ends_the_command_with_1(here, capsys):
+    words = ["bench", "molecules", "--data", "sample:ethanol", "--budget", "20samples", "--out", "out", "--no-progress"]
+    words += ["--accelerator", "cpu"]
+    assert main([*words, "--models", "tiny.json"]) == 0
+    assert main([*words, "--models", "tiny.json,mine:broken"]) == 1
+    found = capsys.readouterr()
+    assert "| tiny | 1 |" in found.out
+    assert "1 runs failed (sample-ethanol/broken/seed0)" in found.err
+
+
+def test_a_process_that_starts_after_the_end_is_ended(monkeypatch):
+    ended = []
+    process = SimpleNamespace(terminate=lambda: ended.append(True))
+    children = bench._Children()
+    with pytest.raises(KeyboardInterrupt), children:
+        raise KeyboardInterrupt
+    children.watch(process)
+    assert ended == [True]

@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from weightspace.geometric import ForceField, SchNet
 from weightspace.tasks.molecular import BenchmarkModel, Budget, MolecularTraining, RunOptions, run_model
 from weightspace.tasks.molecular import _run as run
 from weightspace.tasks.molecular._batches import training_order
-from weightspace.tasks.molecular._measure import CLEAR, forget_peak, peak_memory
+from weightspace.tasks.molecular._fit import _moving_average
+from weightspace.tasks.molecular._measure import CLEAR, forget_peak, milliseconds, peak_memory
 from weightspace.tasks.molecular._objectives import objective_for
 from weightspace.tasks.molecular._presets import MOLECULES, preset
+from weightspace.tasks.molecular._settings import alone_in, run_settings
 
 SMALL = BenchmarkModel(
     "small",
@@ -141,13 +144,27 @@ def test_weights_from_before_it_diverged_are_tested(splits, tmp_path, monkeypatc
     assert math.isfinite(result["tests"]["test"]["forces_mae"]) and result["validation"]["samples"] == 120
 
 
+STILL = replace(SMALL, training=MolecularTraining(learning_rate=1e-12, ema_decay=None, check_every=20, patience=2))
+
+
+def dies(*arguments, **options):
+    raise Killed
+
+
+def test_a_run_that_is_killed_before_it_notes_why_it_ended_trains_no_more(splits, tmp_path, monkeypatch):
+    fit = run.fit
+    monkeypatch.setattr(run, "fit", lambda *given, **options: fit(*given, **options) and dies())
+    with pytest.raises(Killed):
+        run_model(STILL, splits, tmp_path, budget=Budget(samples=400))
+    assert not (tmp_path / "ended.json").exists()
+    monkeypatch.setattr(run, "fit", fit)
+    monkeypatch.setattr(run.MolecularTask, "training_step", dies)
+    result = run_model(STILL, splits, tmp_path, budget=Budget(samples=400))
+    assert result["spent"]["ended"] == "no improvement" and result["spent"]["samples"] < 400
+
+
 def test_a_run_that_is_killed_after_its_training_trains_no_more(splits, tmp_path, monkeypatch):
-    still = replace(SMALL, training=MolecularTraining(learning_rate=1e-12, ema_decay=None, check_every=20, patience=2))
-    scores = run.test_scores
-
-    def dies(*arguments):
-        raise Killed
-
+    still, scores = STILL, run.test_scores
     monkeypatch.setattr(run, "test_scores", dies)
     with pytest.raises(Killed):
         run_model(still, splits, tmp_path, budget=Budget(samples=400))
@@ -286,3 +303,68 @@ def test_energies_of_isolated_atoms_are_kept_apart_from_the_mean(splits):
     shift = model.references[[1, 6, 8]].double() - torch.tensor(list(known.values())).double()
     assert torch.allclose(shift, shift[:1].expand(3), atol=1e-4)
     assert abs(float(prepared.train.values["interaction"].mean())) < 1e-3
+
+
+def test_an_average_of_few_steps_forgets_the_weights_that_it_started_from():
+    task = SimpleNamespace(global_step=0)
+    update, average, number = _moving_average(0.99, task), torch.zeros(1, dtype=torch.float64), 40
+    for step in range(1, number + 1):
+        task.global_step = step
+        update([average], [torch.full((1,), float(step), dtype=torch.float64)], step)
+    slow, kept = 0.0, 1.0
+    for step in range(1, number + 1):
+        decay = min(0.99, (1 + step) / (10 + step))
+        slow, kept = decay * slow + (1 - decay) * step, kept * decay
+    assert abs(average.item() - slow) < 1e-12
+    assert kept < 1e-5 < 0.5 < 0.99**number  # the share of the zeros
+
+
+def test_an_average_of_many_steps_has_the_decay_that_was_asked_for():
+    average = torch.ones(1, dtype=torch.float64)
+    _moving_average(0.8, SimpleNamespace(global_step=1000))([average], [torch.zeros(1, dtype=torch.float64)], 1000)
+    assert average.item() == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize("decay", [0.8, None])
+def test_double_precision_from_the_first_step_to_the_last_prediction(splits, tmp_path, monkeypatch, decay):
+    entry = replace(SMALL, training=replace(SMALL.training, ema_decay=decay))
+    options, budget = RunOptions(precision="64-true"), Budget(samples=240)
+    whole = run_model(entry, splits, tmp_path / "whole", budget=budget, options=options)
+    assert whole["equivariance_error"]["forces"] < 1e-10
+    scores = run.test_scores
+    monkeypatch.setattr(run, "test_scores", dies)
+    with pytest.raises(Killed):
+        run_model(entry, splits, tmp_path / "killed", budget=budget, options=options)
+    monkeypatch.setattr(run, "test_scores", scores)
+    assert numbers(run_model(entry, splits, tmp_path / "killed", budget=budget, options=options)) == numbers(whole)
+
+
+def test_a_folder_belongs_to_one_process_at_a_time(splits, tmp_path):
+    with alone_in(tmp_path), pytest.raises(ConfigurationError, match="another process works on this run; wait for it"):
+        run_model(SMALL, splits, tmp_path, budget=BUDGET)
+    with alone_in(tmp_path):
+        pass
+
+
+def test_other_energies_of_isolated_atoms_make_another_run(splits):
+    energies = {1: -13.6, 6: -1000.0, 8: -2000.0}
+    other = [replace(splits, isolated=energies), replace(splits, isolated={**energies, 8: -2040.0}), splits]
+    found = [run_settings(SMALL, each, BUDGET, seed=0, options=RunOptions()) for each in other]
+    assert len({settings["surroundings"] for settings in found}) == 3
+    assert len({settings["fingerprint"] for settings in found}) == 1
+
+
+def test_steps_are_timed_in_the_precision_of_the_training(splits):
+    seen = []
+    objective = objective_for(SMALL.build((1, 6, 8)), splits, SMALL.training)
+    prepared, outputs = objective.prepared(splits), objective.outputs
+
+    def watched(batch):
+        seen.append((torch.is_autocast_enabled("cpu"), objective.training))
+        return outputs(batch)
+
+    objective.outputs = watched
+    for precision, mixed in (("bf16-mixed", True), ("32-true", False)):
+        seen.clear()
+        milliseconds(objective, prepared, batch_size=4, device=torch.device("cpu"), precision=precision, repeats=1)
+        assert set(seen) == {(mixed, True), (False, False)}  # steps, predictions

@@ -6,12 +6,13 @@ from weightspace.reports.molecular._benchmark import (
     predictions_under,
     write_figures,
 )
-from weightspace.reports.molecular._rows import BenchmarkRow, read_runs, rows_of
+from weightspace.reports.molecular._rows import BenchmarkRow, by_conditions, read_runs, rows_of
 from weightspace.reports.molecular._tables import data_section, markdown_table
 
 __all__ = [
     "BenchmarkRow",
     "build_benchmark_page",
+    "by_conditions",
     "data_section",
     "markdown_table",
     "parity_points",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from weightspace.reports.molecular._pictures import error_against_time, error_per_test, learning_curves, parity
+from weightspace.reports.molecular._pictures import drawn, error_against_time, error_per_test, learning_curves, parity
 from weightspace.reports.molecular._rows import BenchmarkRow, Run, by_conditions, conditions_of, read_runs, rows_of
 from weightspace.reports.molecular._tables import csv_table, data_section
 
@@ -97,7 +97,7 @@ def predictions_under(folder: Path) -> Points:
 
 
 def parity_points(run: Run, read: Points, *, most: int) -> dict[str, dict[str, list[float]]]:
-    """At most so many true and predicted values of each quantity, evenly taken, with four digits; {} without a file.
+    """At most so many true and predicted values of each quantity, drawn, with four digits; {} without a file.
 
     Args:
         run: a result.
@@ -108,8 +108,8 @@ def parity_points(run: Run, read: Points, *, most: int) -> dict[str, dict[str, l
     for name in run["tests"][label]:
         values = read(run, name.removesuffix("_mae")) if name.endswith("_mae") else None
         if values is not None:
-            step = max(1, -(-len(values[0]) // most))
-            short = ([float(f"{x:.4g}") for x in array[::step]] for array in values)
+            places = drawn(len(values[0]), most)
+            short = ([float(f"{x:.4g}") for x in array[places]] for array in values)
             kept[name.removesuffix("_mae")] = dict(zip(("wanted", "predicted"), short, strict=True))
     return kept
 

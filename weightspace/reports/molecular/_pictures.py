@@ -101,8 +101,8 @@ def parity(
     panels = drawing.subplots(lines, columns, squeeze=False).ravel()
     factor = factor_of(quantity, unit)
     for axes, (model, (wanted, predicted)) in zip(panels, predictions.items(), strict=False):
-        step = max(1, len(wanted) // MOST_POINTS)
-        x, y = factor * wanted[::step], factor * predicted[::step]
+        kept = drawn(len(wanted), MOST_POINTS)
+        x, y = factor * wanted[kept], factor * predicted[kept]
         low, high = min(x.min(), y.min()), max(x.max(), y.max())
         axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8)
         axes.scatter(x, y, s=2, color="#1f6feb", alpha=0.4, linewidths=0)
@@ -113,6 +113,18 @@ def parity(
     drawing.supxlabel(f"true {quantity} {_in(quantity, unit)}", fontsize=8, color=INK)
     drawing.supylabel(f"predicted {quantity} {_in(quantity, unit)}", fontsize=8, color=INK)
     return drawing
+
+
+def drawn(count: int, most: int) -> np.ndarray:
+    """At most so many of the places 0 to count - 1, in order: drawn, since every k-th force may be x of one atom.
+
+    Example:
+        >>> drawn(3, 5).tolist(), len(drawn(100, 5))
+        ([0, 1, 2], 5)
+    """
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, most, replace=False))
 
 
 def colors(rows: Sequence[BenchmarkRow]) -> list[tuple[float, ...]]:

@@ -13,6 +13,7 @@ from weightspace.errors import ConfigurationError
 RESULT, FAILURE = "result.json", "failure.json"
 KCAL_PER_MOL = 0.0433641  # eV
 FACTORS = {"meV": 1000.0, "kcal/mol": 1 / KCAL_PER_MOL, "eV": 1.0}
+DEFAULTS = {"precision": "32-true", "compile": False, "threads": 1, "device": "cpu"}
 Run = Mapping[str, Any]
 
 
@@ -159,13 +160,15 @@ def _first_error(row: BenchmarkRow) -> float:
 
 
 def conditions_of(run: Run) -> list[Any]:
-    """What runs of one table share: budget, sizes of the parts, what is learnt, precision."""
+    """What runs of one table share: molecules and sizes of the parts, budget, what is learnt, how it is computed."""
     learnt = sorted({name for scores in run["tests"].values() for name in scores})
-    return [run["budget"], run["sizes"], learnt, run.get("precision", "32-true")]
+    computed = {name: run.get(name, value) for name, value in DEFAULTS.items()}
+    device = run.get("hardware", {}).get("device")
+    return [run["budget"], run["sizes"], run.get("fingerprint"), learnt, device, computed]
 
 
 def by_conditions(rows: Sequence[BenchmarkRow]) -> Iterator[tuple[str, list[BenchmarkRow]]]:
-    """The rows of each data set and, where there are several, of each budget, split and precision, with a title."""
+    """The rows of each data set and, where there are several, of each budget, split, device..., with a title."""
     for data in dict.fromkeys(row.data for row in rows):
         groups: dict[str, list[BenchmarkRow]] = {}
         for row in rows:

@@ -33,10 +33,10 @@ def columns_for(rows: Sequence[BenchmarkRow]) -> list[Column]:
         Column("samples seen", lambda row: f"{row.samples().mean:,.0f}"),
     ]
     for name in ("energy", "forces", "positions", "training_step"):
-        if first.milliseconds(name) is not None:
+        if any(row.milliseconds(name) is not None for row in rows):
             columns.append(Column(f"ms {name.replace('_', ' ')}", _timing(name)))
     columns.append(Column("peak MB", lambda row: row.memory(), 0))
-    columns += _turning(first)
+    columns += _turning(rows)
     return columns + _dynamics(rows)
 
 
@@ -56,11 +56,11 @@ def _timing(name: str) -> Cell:
     return lambda row: row.milliseconds(name)
 
 
-def _turning(first: BenchmarkRow) -> list[Column]:
-    if first.turning("positions") is not None:
+def _turning(rows: Sequence[BenchmarkRow]) -> list[Column]:
+    if any(row.turning("positions") is not None for row in rows):
         return [Column("rotation error, %", lambda row: _percent(row.turning("positions")))]
     columns = [Column("rotation error E, meV", lambda row: _scaled(row.turning("energy"), 1000.0))]
-    if first.turning("forces") is not None:
+    if any(row.turning("forces") is not None for row in rows):
         columns.append(Column("rotation error F, %", lambda row: _percent(row.turning("forces"))))
     return columns
 

@@ -24,7 +24,7 @@ from weightspace.tasks.molecular._fit import RunOptions
 from weightspace.tasks.molecular._presets import models_named
 from weightspace.tasks.molecular._run import RESULT
 from weightspace.tasks.molecular._settings import check_settings, run_settings
-from weightspace.tasks.molecular._stability import check_dynamics
+from weightspace.tasks.molecular._stability import check_dynamics, has_dynamics
 
 JOB, FAILURE, LOG = "job.json", "failure.json", "log.txt"
 INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
@@ -43,7 +43,10 @@ class BenchmarkPlan:
         sizes: "train", "validation" and "test" molecules, where not the data set's own numbers.
         data_root: folder of full data sets; None for `WEIGHTSPACE_DATA`.
         md: whether each model of the first seed runs molecular dynamics afterwards.
+        md_temperature: of molecular dynamics in K; None for the temperature of the first test part, or 300 K where the
+            data state none.
         forces: whether forces are learnt; None where the data have them.
+        cutoff: of every model, in Å; None for each model's own.
     """
 
     data: str
@@ -54,7 +57,9 @@ class BenchmarkPlan:
     sizes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     data_root: Path | None = None
     md: bool = False
+    md_temperature: float | None = None
     forces: bool | None = None
+    cutoff: float | None = None
 
     def splits(self, *, download: bool = False, progress: bool = False) -> MolecularSplits:
         """The data, checked."""
@@ -64,6 +69,15 @@ class BenchmarkPlan:
         if self.forces:
             require_forces(found)
         return without_forces(found) if self.forces is False else found
+
+    def entries(self, splits: MolecularSplits) -> list[BenchmarkModel]:
+        """The models, with their cutoff.
+
+        Raises:
+            ConfigurationError: a name that nothing answers to, twice the same, or a model without a cutoff.
+        """
+        found = models_named(self.models, splits)
+        return found if self.cutoff is None else [entry.with_cutoff(self.cutoff) for entry in found]
 
     def runs_md(self, seed: int) -> bool:
         """Whether the models of a seed run molecular dynamics."""
@@ -127,14 +141,14 @@ def run_benchmark(
     splits = plan.splits(download=download, progress=options.progress)
     _check_parts(splits)
     if plan.md:
-        check_dynamics(splits)
-    entries = models_named(plan.models, splits)
+        check_dynamics(splits, plan.md_temperature)
+    entries = plan.entries(splits)
     todo = [(entry, seed) for seed in plan.seeds for entry in entries]
     for entry, seed in todo:
         check_settings(
             plan.folder(entry.name, seed), run_settings(entry, splits, plan.budget, seed=seed, options=options)
         )
-    open_ones = [(e, s) for e, s in todo if not _is_done(plan, e, s)]
+    open_ones = [(e, s) for e, s in todo if not _is_done(plan, splits, e, s)]
     tell(
         f"{plan.data}: {len(splits.train)} training, {len(splits.validation)} validation molecules; "
         f"{len(open_ones)} of {len(todo)} runs to do, {plan.budget} each"
@@ -162,9 +176,11 @@ def _check_parts(splits: MolecularSplits) -> None:
         )
 
 
-def _is_done(plan: BenchmarkPlan, entry: BenchmarkModel, seed: int) -> bool:
+def _is_done(plan: BenchmarkPlan, splits: MolecularSplits, entry: BenchmarkModel, seed: int) -> bool:
     path = plan.folder(entry.name, seed) / RESULT
-    return path.is_file() and (not plan.runs_md(seed) or "md" in json.loads(path.read_text()))
+    if not path.is_file() or not plan.runs_md(seed):
+        return path.is_file()
+    return has_dynamics(json.loads(path.read_text()), splits, plan.md_temperature)
 
 
 class _Children:
@@ -179,6 +195,12 @@ class _Children:
         if self.in_main:
             self.before = signal.signal(signal.SIGTERM, _interrupt)
         return self
+
+    def watch(self, process: "subprocess.Popen[str]") -> None:
+        """End a process with the others, also where they have been ended while it started."""
+        self.processes.append(process)
+        if self.stopped.is_set():
+            process.terminate()
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if self.in_main:
@@ -219,7 +241,7 @@ def _run_alone(
         shown = None if options.progress and alone else log
         command = [sys.executable, "-m", "weightspace.tasks.molecular._worker", str(path)]
         process = subprocess.Popen(command, stderr=shown, stdout=log, text=True)  # noqa: S603
-        children.processes.append(process)
+        children.watch(process)
         code = process.wait()
     if code == 0:
         return _summary(json.loads((folder / RESULT).read_text()))

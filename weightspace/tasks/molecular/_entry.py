@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -31,7 +31,8 @@ class MolecularTraining:
         batch_size: molecules of a step.
         energy_weight, force_weight: of the loss, in 1/eV and Å/eV to the power of the loss.
         loss: "mse", "mae" or "huber".
-        ema_decay: of the exponential moving average of the weights, which validation and test read; None for none.
+        ema_decay: of the exponential moving average of the weights, which validation and test read, at most
+            (1 + t) / (10 + t) at step t; None for none.
         weight_decay: of AdamW, on matrices.
         warmup: share of the budget in which the learning rate rises.
         clip: largest norm of the gradient.
@@ -95,6 +96,21 @@ class BenchmarkModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return call_factory(factory, self.factory, given)
+
+    def with_cutoff(self, cutoff: float) -> "BenchmarkModel":
+        """The same model with another cutoff, in Å.
+
+        Raises:
+            ConfigurationError: the factory takes no cutoff, or it is not positive.
+        """
+        if not cutoff > 0:
+            raise ConfigurationError(f"cutoff: found {cutoff}, wanted a positive number of Å")
+        if "cutoff" not in inspect.signature(factory_from(self.factory)).parameters:
+            raise ConfigurationError(
+                f"cutoff: {self.name}: {self.factory} takes no argument of that name; leave it out, or leave out "
+                f"{self.name}"
+            )
+        return replace(self, arguments={**self.arguments, "cutoff": float(cutoff)})
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

@@ -42,15 +42,23 @@ def peak_memory(device: torch.device) -> float:
 
 
 def milliseconds(
-    objective: AbstractObjective, splits: MolecularSplits, *, batch_size: int, device: torch.device, repeats: int = 5
+    objective: AbstractObjective,
+    splits: MolecularSplits,
+    *,
+    batch_size: int,
+    device: torch.device,
+    precision: str = "32-true",
+    repeats: int = 5,
 ) -> dict[str, float]:
     """Per molecule, in batches of the training's size: "energy", "forces" and "training_step" (loss and gradients).
 
     CPU time of the process on the CPU, wall time elsewhere; the median of some repetitions after one that warms up. A
     step of the training costs more: the optimiser, the average of weights and Lightning's loop are left out here.
+    Steps are taken in the precision of the training, predictions in that of the weights, as tests are.
     """
     part = splits.train[: min(batch_size, len(splits.train))]
     batch, count = moved(batch_of(part), objective), len(part)
+    mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
 
     def predict() -> None:
         objective.eval()
@@ -60,7 +68,9 @@ def milliseconds(
     def step() -> None:
         objective.train()
         objective.zero_grad(set_to_none=True)
-        objective.loss(objective.outputs(batch), batch).backward()
+        with contextlib.nullcontext() if mixed is None else torch.autocast(device.type, mixed):
+            loss = objective.loss(objective.outputs(batch), batch)
+        loss.backward()
 
     calls: dict[str, Callable[[], Any]] = {"training_step": step}
     if isinstance(objective, EnergyObjective):

@@ -29,8 +29,8 @@ from weightspace.tasks.molecular._measure import (
 )
 from weightspace.tasks.molecular._objectives import AbstractObjective, objective_for
 from weightspace.tasks.molecular._scores import Predictions, predictions_of
-from weightspace.tasks.molecular._settings import check_settings, run_settings
-from weightspace.tasks.molecular._stability import stability_of
+from weightspace.tasks.molecular._settings import alone_in, check_settings, run_settings
+from weightspace.tasks.molecular._stability import has_dynamics, stability_of
 from weightspace.tasks.molecular._task import MONITOR, MolecularTask
 
 RESULT, PREDICTIONS, MODEL = "result.json", "predictions.npz", "model"
@@ -45,6 +45,7 @@ def run_model(
     seed: int = 0,
     options: RunOptions = RunOptions(),  # noqa: B008  frozen
     md: bool = False,
+    md_temperature: float | None = None,
 ) -> dict[str, Any]:
     """Train one model, going on from its last checkpoint, test it and measure it.
 
@@ -59,28 +60,31 @@ def run_model(
         seed: of weights and of the order of molecules.
         options: device, precision, threads.
         md: whether the model runs molecular dynamics, too; added to a finished run where it is missing.
+        md_temperature: in K; None for the temperature of the first test part, or 300 K where the data state none.
 
     Returns:
         The content of `result.json`.
 
     Raises:
-        ConfigurationError: the folder holds a run with other settings, or the model is not for such data.
+        ConfigurationError: the folder holds a run with other settings, another process is at work in it, or the model
+            is not for such data.
         CheckpointError: the folder's checkpoint is damaged.
         TrainingError: losses or predictions that are not finite.
     """
     folder = Path(folder)
     settings = run_settings(entry, splits, budget, seed=seed, options=options)
-    check_settings(folder, settings, write=True)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    if (folder / RESULT).is_file():
-        result = json.loads((folder / RESULT).read_text())
-    else:
-        result = _trained(entry, splits, folder, settings, options)
-    if md and "md" not in result:
-        result["md"] = stability_of(_objective_in(folder, entry, splits, options), splits)
-        write_json(folder / RESULT, result)
-    return result
+    with alone_in(folder):
+        check_settings(folder, settings, write=True)
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        if (folder / RESULT).is_file():
+            result = json.loads((folder / RESULT).read_text())
+        else:
+            result = _trained(entry, splits, folder, settings, options)
+        if md and not has_dynamics(result, splits, md_temperature):
+            result["md"] = stability_of(_objective_in(folder, entry, splits, options), splits, md_temperature)
+            write_json(folder / RESULT, result)
+        return result
 
 
 def _trained(
@@ -92,6 +96,7 @@ def _trained(
     before = peak_memory(options.device)
     model = entry.build(splits.train.elements, seed=seed)
     objective = objective_for(model, splits, entry.training, compile=options.compile)
+    options.fit_precision(objective)
     splits = objective.prepared(splits)
     task = MolecularTask(objective, entry.training, budget)
     with tempfile.TemporaryDirectory() as scratch:
@@ -111,7 +116,9 @@ def _trained(
         "validation": min((row for row in task.curve if math.isfinite(row[MONITOR])), key=lambda row: row[MONITOR]),
         "tests": test_scores(objective, splits, folder),
         "equivariance_error": equivariance_error(objective, next(iter(splits.tests.values()))),
-        "milliseconds": milliseconds(objective, splits, batch_size=entry.training.batch_size, device=options.device),
+        "milliseconds": milliseconds(
+            objective, splits, batch_size=entry.training.batch_size, device=options.device, precision=options.precision
+        ),
         "peak_memory_mb": ended["peak_memory_mb"],
         "memory_before_mb": ended["memory_before_mb"],
         "hardware": hardware(options.device),
@@ -125,7 +132,9 @@ def _objective_in(
     folder: Path, entry: BenchmarkModel, splits: MolecularSplits, options: RunOptions
 ) -> AbstractObjective:
     """The objective of a finished run, with its model's best weights."""
-    objective = objective_for(entry.build(splits.train.elements), splits, entry.training, compile=options.compile)
+    model = entry.build(splits.train.elements)
+    objective = objective_for(model, splits, entry.training, compile=options.compile)
+    options.fit_precision(objective)
     task = MolecularTask(objective, entry.training, Budget(samples=1))
     task.load_state_dict(read_training_checkpoint(folder / "checkpoints" / "best.ckpt")["state_dict"])
     return objective.to(options.device).eval()

@@ -1,8 +1,10 @@
 """What a run was started with: a folder never holds a run of other settings than those asked for."""
 
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from weightspace.tasks.molecular._budget import Budget
 from weightspace.tasks.molecular._entry import BenchmarkModel
 from weightspace.tasks.molecular._fit import RunOptions
 
-SETTINGS = "run.json"
+SETTINGS, LOCK = "run.json", "lock"
 
 
 def run_settings(
@@ -25,6 +27,7 @@ def run_settings(
     return {
         "data": splits.name,
         "fingerprint": fingerprint(splits),
+        "surroundings": surroundings(splits),
         "model": {**entry.to_json(), "source": ""},  # where the sizes come from changes no number
         "seed": seed,
         "budget": asdict(budget),
@@ -46,6 +49,32 @@ def fingerprint(splits: MolecularSplits) -> str:
         for tensor in (part.z, part.pos, part.ptr, *(labels[name] for name in sorted(labels))):
             digest.update(tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def surroundings(splits: MolecularSplits) -> str:
+    """Of what stands beside the molecules: cells, energies of isolated atoms, the learnt value."""
+    cells = [None if part.cell is None else part.cell.tolist() for part in splits.tests.values()]
+    cells += [None if part.cell is None else part.cell.tolist() for part in (splits.train, splits.validation)]
+    told = json.dumps([splits.target, sorted(splits.isolated.items()), cells])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Work in a run's folder that no other process works in; the lock ends with the process, however that ends.
+
+    Raises:
+        ConfigurationError: another process does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{folder}: another process works on this run; wait for it, or give another --out"
+            ) from error
+        yield
 
 
 def check_settings(folder: Path, settings: Mapping[str, Any], *, write: bool = False) -> None:

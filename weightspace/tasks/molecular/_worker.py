@@ -28,6 +28,7 @@ def work(path: Path) -> dict[str, Any]:
         seed=job["seed"],
         options=RunOptions(**job["options"]),
         md=plan.runs_md(job["seed"]),
+        md_temperature=plan.md_temperature,
     )
 
 
