@@ -5,6 +5,7 @@ Run:   python -m experiments.benchmark_page          (writes page and figures)
 """
 
 import argparse
+import inspect
 import json
 import re
 import sys
@@ -16,7 +17,8 @@ from experiments._molecular_tables import TABLES, MolecularTable
 from experiments._table_runs import ROOT
 from experiments.molecular_benchmark import FOLDER
 from weightspace.errors import ConfigurationError
-from weightspace.reports.molecular import by_conditions, data_section, rows_of, write_figures
+from weightspace.factory import factory_from
+from weightspace.reports.molecular import by_conditions, data_section, markdown_table, rows_of, write_figures
 from weightspace.tasks.molecular._presets import DYNAMICS, MOLECULES
 
 PAGE, FIGURES = ROOT / "docs" / "benchmark.md", ROOT / "docs" / "benchmark"
@@ -35,6 +37,8 @@ def runs_of(name: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
 
 def section(name: str, *, figures: Path | None) -> str:
     """The part of the page about one table; its figures are written where a folder is given."""
+    if name == "presets":
+        return presets_table()
     table = next(table for table in TABLES if table.name == name)
     about, (content, runs) = table.about, runs_of(name)
     if content is None:
@@ -51,6 +55,30 @@ def section(name: str, *, figures: Path | None) -> str:
     pictures = "\n".join(f"![{figure.stem}](benchmark/{figure.name})" for figure in shown)
     missing = missing_of(table, runs)
     return f"{about} {text}\n\n{missing}{pictures}\n"
+
+
+def presets_table() -> str:
+    """The models of the tables: class, cutoff, sizes, learning rate."""
+    lines = []
+    for entry in (*MOLECULES, *DYNAMICS):
+        given = dict(entry.arguments)
+        known = inspect.signature(factory_from(entry.factory)).parameters
+        cutoff = given.pop("cutoff", known["cutoff"].default if "cutoff" in known else None)
+        sizes = {**given, **given.pop("shape", {})} if "shape" in given else given
+        words = ", ".join(f"{key} {value}".replace("_", " ") for key, value in sizes.items() if key != "shape")
+        particles = entry in DYNAMICS
+        lines.append(
+            [
+                f"{entry.name}, particles" if particles else entry.name,
+                f"`{entry.factory.rpartition(':')[2]}`",
+                "all pairs" if cutoff is None else f"{cutoff:g}",
+                words or "as published",
+                f"{entry.training.learning_rate:g}",
+                str(entry.training.batch_size),
+            ]
+        )
+    headings = ["model", "class", "cutoff, Å", "sizes, where not the class's own", "learning rate", "batch"]
+    return markdown_table(headings, lines) + "\n"
 
 
 def missing_of(table: MolecularTable, runs: Sequence[dict[str, Any]]) -> str:

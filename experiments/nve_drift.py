@@ -4,7 +4,7 @@ Takes the folder of any run of `weightspace bench molecules` (or one that `save_
 one of the test frames, moves it by ASE's velocity Verlet in float64, and writes how the total energy drifts along a
 line, how far it is from that line, and between what bounds it stays.
 
-Needs:  pip install weightspace-graphs[mol]
+Needs the extra mol.
 Run:    python -m experiments.nve_drift --model runs/molecules/rmd17-ethanol/tensornet/seed0 --data rmd17:ethanol
         python -m experiments.nve_drift --model MODEL --data mine.extxyz --picoseconds 20 --timestep 0.25
         python -m experiments.nve_drift --smoke                   (random weights, in seconds)

@@ -4,7 +4,7 @@ Samples geometries by Langevin dynamics on GFN2-xTB itself, writes them with ene
 XYZ, and trains on them. Or labels the frames of a file that has better labels with the difference, for delta learning
 (docs/delta-learning.md). Stopped with Ctrl-C and run again, it goes on to the same frames.
 
-Needs:  pip install weightspace-graphs[mol]
+Needs the extra mol.
 Run:    python -m experiments.xtb_labels --molecule mine.xyz --frames 500 --out runs/xtb/mine.extxyz
         python -m experiments.xtb_labels --molecule mine.xyz --out runs/xtb/mine.extxyz --train 5min
         python -m experiments.xtb_labels --delta labelled.extxyz --out runs/xtb/delta.extxyz
@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from experiments._command import run
 from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.extras import MOL
 
 METHOD = "GFN2-xTB"
 ETHANOL = "CH3CH2OH"  # of ase.build.molecule, where no file is given
@@ -94,9 +95,7 @@ def xtb(charge: float = 0.0) -> Any:
     try:
         from tblite.ase import TBLite
     except ImportError as error:
-        raise ConfigurationError(
-            f"xtb_labels: needs tblite, which cannot be imported ({error}); pip install weightspace-graphs[mol]"
-        ) from error
+        raise ConfigurationError(f"xtb_labels: needs tblite, which cannot be imported ({error}); {MOL}") from error
     return TBLite(method=METHOD, charge=charge, verbosity=0)
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from weightspace.errors import MoleculeError
+from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules import (
     charged_energy,
     draw_charged_particles,
+    load_molecules,
     nbody_splits,
     simulate_charged_particles,
     simulate_exactly,
@@ -160,3 +161,10 @@ def test_messages():
         simulate_exactly(pos, velocities, charges, max_steps=3)
     with pytest.raises(MoleculeError, match="'validation': 0.* wanted at least one system in each part"):
         nbody_splits(train=1, validation=0, test=1)
+
+
+def test_both_simulations_have_a_name_for_the_command_line():
+    sizes = {"train": 3, "validation": 2, "test": 2}
+    assert [load_molecules(name, **sizes).name for name in ("nbody", "nbody:exact")] == ["nbody", "nbody-exact"]
+    with pytest.raises(ConfigurationError, match="nbody:exact"):
+        load_molecules("nbody:other", **sizes)

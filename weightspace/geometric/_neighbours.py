@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from weightspace.errors import GeometryError
+from weightspace.extras import MOL
 
 DENSE_PAIRS = 2**21  # compared at once, and by default at most before vesin takes over
 
@@ -222,5 +223,5 @@ def _vesin() -> Any:
     except ImportError as error:
         raise GeometryError(
             "neighbours: a large or periodic system needs the package vesin, which is not installed; "
-            "pip install weightspace-graphs[mol], or pass method='dense' (slower), or edge_index from elsewhere"
+            f"{MOL}, or pass method='dense' (slower), or edge_index from elsewhere"
         ) from error

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from weightspace.errors import ConfigurationError
+from weightspace.extras import MOL
 
 
 def ase_module(name: str, wanted_by: str) -> Any:
@@ -24,6 +25,5 @@ def ase_module(name: str, wanted_by: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise ConfigurationError(
-            f"{wanted_by}: needs the package ase, which cannot be imported ({error}); "
-            "pip install weightspace-graphs[mol]"
+            f"{wanted_by}: needs the package ase, which cannot be imported ({error}); {MOL}"
         ) from error

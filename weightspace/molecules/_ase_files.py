@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.extras import MOL
 from weightspace.molecules._molecules import ENERGY, FORCES, Molecules
 from weightspace.molecules._units import HARTREE, KCAL_MOL, KJ_MOL
 
@@ -63,7 +64,7 @@ def read_extxyz(path: Path, labels: Labels | None = None) -> tuple[Molecules, di
 
         frames = read(path, index=":", format="extxyz", do_not_split_by_at_sign=True)
     except ImportError as error:
-        raise ConfigurationError(f"{path}: extended XYZ is read by ASE; pip install weightspace-graphs[mol]") from error
+        raise ConfigurationError(f"{path}: extended XYZ is read by ASE; {MOL}") from error
     except KeyError as error:
         raise MoleculeError(f"{path}: found element {error}, wanted a symbol of the periodic table") from error
     except (OSError, ValueError, IndexError, TypeError) as error:

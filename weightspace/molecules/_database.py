@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from weightspace.errors import ConfigurationError, MoleculeError
+from weightspace.extras import MOL
 from weightspace.molecules._ase_files import KEYS, UNITS, Labels, as_array, assembled
 from weightspace.molecules._molecules import ENERGY, FORCES, Molecules
 from weightspace.molecules._units import BOHR, HARTREE
@@ -33,7 +34,7 @@ def read_database(path: Path, labels: Labels | None = None) -> tuple[Molecules, 
             frames = [row.toatoms(add_additional_information=True) for row in database.select()]
             metadata = dict(database.metadata)
     except ImportError as error:
-        raise ConfigurationError(f"{path}: databases are read by ASE; pip install weightspace-graphs[mol]") from error
+        raise ConfigurationError(f"{path}: databases are read by ASE; {MOL}") from error
     except Exception as error:  # noqa: BLE001  sqlite3, JSON and ASE each raise their own
         raise MoleculeError(f"{path}: not an ASE database ({error})") from error
     factors, length = _factors(metadata, path, labels), metadata.get(UNIT_OF_LENGTH)

@@ -14,8 +14,8 @@ from weightspace.molecules._rmd17 import load_rmd17
 from weightspace.molecules._samples import load_sample
 
 WANTED = (
-    "rmd17:<molecule>, acac, acac:600K, 3bpa, qm7, qm9:<target>, qm9:<target>:egnn, nbody, sample:<name>, or a file "
-    ".xyz, .extxyz, .db, .json or .npz"
+    "rmd17:<molecule>, acac, acac:600K, 3bpa, qm7, qm9:<target>, qm9:<target>:egnn, nbody, nbody:exact, sample:<name>, "
+    "or a file .xyz, .extxyz, .db, .json or .npz"
 )
 
 
@@ -35,8 +35,8 @@ def load_molecules(
     Args:
         spec: "rmd17:ethanol" and the nine others of rMD17 (950 training, 50 validation, 1,000 test frames); "acac" and
             "acac:600K"; "3bpa"; "qm7"; "qm9:U0" and eleven other targets, "qm9:U0:egnn" with EGNN's split instead of
-            DimeNet's; "nbody", which is simulated; "sample:ethanol", "sample:acac", "sample:qm7" and "sample:qm9",
-            which lie in the repository; or a file as in `read_molecules`.
+            DimeNet's; "nbody", which is simulated, and "nbody:exact", whose energy is conserved; "sample:ethanol",
+            "sample:acac", "sample:qm7" and "sample:qm9", which lie in the repository; or a file as in `read_molecules`.
         data_root: folder that holds `rmd17/` and others; `WEIGHTSPACE_DATA` by default.
         train: number of training molecules.
         validation: number of validation molecules.
@@ -61,8 +61,9 @@ def load_molecules(
         return load_qm7(asked)
     if name == "qm9":
         return load_qm9(rest, asked)
-    if name == "nbody":
+    if name == "nbody" and rest in ("", "exact"):
         return nbody_splits(
+            exact=rest == "exact",
             seed=seed,
             train=3000 if train is None else train,
             validation=2000 if validation is None else validation,

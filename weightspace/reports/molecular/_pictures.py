@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
 
 from weightspace.reports._style import INK, MUTED, figure, label, plot
 from weightspace.reports.molecular._rows import BenchmarkRow, factor_of, unit_of
@@ -14,21 +16,22 @@ MOST_POINTS = 2000
 
 
 def learning_curves(rows: Sequence[BenchmarkRow]) -> Figure:
-    """Mean absolute error on validation molecules over the time spent, a line per run."""
+    """Error on validation molecules (absolute, of positions squared) over the time spent, a line per run."""
     quantity, unit = rows[0].quantities[-1], rows[0].unit
-    factor = factor_of(quantity, unit)
+    factor, key = factor_of(quantity, unit), f"{quantity}_{'rmse' if quantity == 'positions' else 'mae'}"
     drawing, [axes] = plot(width=6.4, height=4.2)
     for color, row in zip(colors(rows), rows, strict=True):
         for k, run in enumerate(run for run in row.runs if run["curve"]):
-            kept = [point for point in run["curve"] if point.get(f"{quantity}_mae") is not None]  # None: not finite
-            points = [(point["seconds"], factor * point[f"{quantity}_mae"]) for point in kept]
+            kept = [point for point in run["curve"] if point.get(key) is not None]  # None: not finite
+            points = [(p["seconds"], p[key] ** 2 if quantity == "positions" else factor * p[key]) for p in kept]
             if not points:
                 continue
             x, y = zip(*points, strict=True)
             mark = "." if len(points) < 3 else None
             axes.plot(x, y, color=color, linewidth=1.4, alpha=0.9, marker=mark, label=None if k else row.model)
     axes.set(yscale="log")
-    label(axes, x="seconds of training", y=f"validation {quantity} MAE {_in(quantity, unit)}")
+    clock = "CPU" if rows[0].runs[0]["budget"]["clock"] == "process" else "wall"
+    label(axes, x=f"{clock} seconds of training", y=f"validation {_headline(quantity, unit)}")
     _legend(axes)
     return drawing
 
@@ -42,7 +45,7 @@ def error_against_time(rows: Sequence[BenchmarkRow]) -> Figure:
         time = row.milliseconds(quantity)
         if time is None:
             continue
-        error = row.error(row.tests[0], quantity).mean
+        error = row.headline(row.tests[0], quantity)
         points.append((time.mean, error))
         axes.scatter([time.mean], [error], color=[color], s=36, zorder=3)
         axes.annotate(row.model, (time.mean, error), xytext=(5, 4), textcoords="offset points", fontsize=8, color=INK)
@@ -51,7 +54,9 @@ def error_against_time(rows: Sequence[BenchmarkRow]) -> Figure:
         axes.plot(*zip(*front, strict=True), color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.set(xscale="log", yscale="log")
     axes.margins(x=0.2, y=0.1)
-    label(axes, x=f"ms per molecule ({quantity})", y=f"test {quantity} MAE {_in(quantity, unit)}")
+    for axis in (axes.xaxis, axes.yaxis):
+        _plain_numbers(axis)
+    label(axes, x=f"ms per molecule ({quantity})", y=f"test {_headline(quantity, unit)}")
     return drawing
 
 
@@ -73,9 +78,10 @@ def error_per_test(rows: Sequence[BenchmarkRow]) -> Figure:
     """Root mean square error on each test part, such as temperatures, a line per model."""
     quantity, unit, tests = rows[0].quantities[-1], rows[0].unit, rows[0].tests
     drawing, [axes] = plot(width=5.6, height=4.0)
-    for color, row in zip(colors(rows), rows, strict=True):
+    for k, (color, row) in enumerate(zip(colors(rows), rows, strict=True)):
         errors = [row.error(test, quantity, "rmse").mean for test in tests]
-        axes.plot(range(len(tests)), errors, color=color, marker="o", markersize=4, label=row.model)
+        width = max(0.8, 3.0 - 0.25 * k)  # lines may lie on each other
+        axes.plot(range(len(tests)), errors, color=color, linewidth=width, marker="o", markersize=4, label=row.model)
     axes.set(yscale="log")
     axes.set_xticks(range(len(tests)), tests)
     label(axes, x="test part", y=f"{quantity} RMSE {_in(quantity, unit)}")
@@ -110,8 +116,9 @@ def parity(
         axes.tick_params(colors=MUTED, labelsize=6)
     for axes in panels[len(predictions) :]:
         axes.set_axis_off()
-    drawing.supxlabel(f"true {quantity} {_in(quantity, unit)}", fontsize=8, color=INK)
-    drawing.supylabel(f"predicted {quantity} {_in(quantity, unit)}", fontsize=8, color=INK)
+    what = "energy less references" if quantity == "energy" else quantity
+    drawing.supxlabel(f"true {what} {_in(quantity, unit)}", fontsize=8, color=INK)
+    drawing.supylabel(f"predicted {what} {_in(quantity, unit)}", fontsize=8, color=INK)
     return drawing
 
 
@@ -137,6 +144,19 @@ def colors(rows: Sequence[BenchmarkRow]) -> list[tuple[float, ...]]:
 def _in(quantity: str, unit: str) -> str:
     found = unit_of(quantity, unit)
     return f"({found})" if found else ""
+
+
+def _headline(quantity: str, unit: str) -> str:
+    return f"{quantity} {'MSE' if quantity == 'positions' else 'MAE'} {_in(quantity, unit)}"
+
+
+def _plain_numbers(axis: Axis) -> None:
+    """Few numbers without powers of ten on a logarithmic axis that is shorter than a decade."""
+    low, high = axis.get_view_interval()
+    if high < 10 * low:
+        axis.set_major_locator(MaxNLocator(5))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(ScalarFormatter())
 
 
 def _legend(axes: Axes) -> None:

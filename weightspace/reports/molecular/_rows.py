@@ -85,6 +85,14 @@ class BenchmarkRow:
         factor = factor_of(quantity, self.unit)
         return value_of([factor * run["tests"][test][f"{quantity}_{kind}"] for run in self.runs])
 
+    def headline(self, test: str, quantity: str) -> float:
+        """The error that figures show: mean absolute, or mean square of positions."""
+        return self.error(test, quantity, "mse" if quantity == "positions" else "mae").mean
+
+    def seconds(self) -> Value:
+        """Spent in training, on the clock of the budget."""
+        return value_of([float(run["spent"]["seconds"]) for run in self.runs])
+
     def milliseconds(self, name: str) -> Value | None:
         """Per molecule: "energy", "forces", "positions" or "training_step"."""
         found = [run["milliseconds"][name] for run in self.runs if name in run.get("milliseconds", {})]
@@ -120,8 +128,8 @@ def factor_of(quantity: str, unit: str) -> float:
 
 
 def unit_of(quantity: str, unit: str) -> str:
-    """Of errors in tables."""
-    return {"forces": "meV/Å", "energy": unit}.get(quantity, "")
+    """Of errors in tables; systems of particles have no units."""
+    return {"forces": "meV/Å", "energy": unit}.get(quantity, "dimensionless")
 
 
 def read_runs(folder: str | Path) -> tuple[list[Run], list[tuple[str, str]]]:
@@ -155,8 +163,7 @@ def rows_of(runs: Sequence[Run]) -> list[BenchmarkRow]:
 
 
 def _first_error(row: BenchmarkRow) -> float:
-    quantity = row.quantities[-1]
-    return row.error(row.tests[0], quantity, "mse" if quantity == "positions" else "mae").mean
+    return row.headline(row.tests[0], row.quantities[-1])
 
 
 def conditions_of(run: Run) -> list[Any]:

@@ -31,6 +31,7 @@ def columns_for(rows: Sequence[BenchmarkRow]) -> list[Column]:
     columns += [
         Column("parameters", lambda row: f"{row.runs[0]['parameters']:,}"),
         Column("samples seen", lambda row: f"{row.samples().mean:,.0f}"),
+        Column("seconds", _spent),
     ]
     for name in ("energy", "forces", "positions", "training_step"):
         if any(row.milliseconds(name) is not None for row in rows):
@@ -50,6 +51,11 @@ def _errors(where: str, test: str, quantity: str, first: BenchmarkRow) -> list[C
         return lambda row: row.error(test, quantity, kind)
 
     return [Column(f"{where}{name} MAE, {unit}", of("mae")), Column(f"{where}{name} RMSE, {unit}", of("rmse"))]
+
+
+def _spent(row: BenchmarkRow) -> str:
+    early = {run["spent"]["ended"] for run in row.runs} - {"budget"}
+    return ", ".join([f"{row.seconds().mean:.0f}", *sorted(early)])
 
 
 def _timing(name: str) -> Cell:
@@ -134,15 +140,27 @@ def data_section(data: str, rows: Sequence[BenchmarkRow], notes: Mapping[str, st
         f"{budget_text(run)} for each run on {' and '.join(hardware)}."
     )
     table = markdown_table([c.heading for c in columns], [[cell_text(c, row) for c in columns] for row in rows])
-    notes_said = [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in run["notes"]]
+    notes_said = _floors(rows) + [f"{note[:1].upper()}{note[1:].rstrip('.')}." for note in run["notes"]]
     parts = [f"## {data}", " ".join([head, *notes_said]), table]
     numbers = published_for(rows[0].data) if published else []
     if numbers:
         lines = [[p.model, p.test, p.text, p.source] for p in numbers]
         words = "Published, with longer trainings:"
-        parts.append(f"{words}\n\n" + markdown_table(["model", "test", "E / F", "source"], lines))
+        parts.append(f"{words}\n\n" + markdown_table(["model", "test", "error", "source"], lines))
     said = [f"- {model}: {text}" for model, text in notes.items() if model in {row.model for row in rows}]
     return "\n\n".join([*parts, *["\n".join(said)] * bool(said)])
+
+
+def _floors(rows: Sequence[BenchmarkRow]) -> list[str]:
+    """What distances from the reference's distribution mean, where molecular dynamics ran."""
+    for row in rows:
+        halves, wright = row.dynamics("jensen_shannon_floor"), row.dynamics("wright_floor")
+        if halves is not None and wright is not None:
+            return [
+                f"Between the two halves of the reference, JS divergence is {halves.text(4)} and Wright's factor "
+                f"{wright.text(2)} %."
+            ]
+    return []
 
 
 def _memory(run: Run) -> float | None:
