@@ -11,14 +11,11 @@ import argparse
 import inspect
 import json
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import torch
-from torch import nn
 
 from experiments._command import run as run_command
 from experiments._molecular_tables import TABLES
@@ -61,14 +58,14 @@ class OtherModel:
     counted: tuple[str, float] | None = None
 
     def entry(self, splits: MolecularSplits) -> BenchmarkModel:
-        """The row of the benchmark, whose model has seen some training molecules where it needs to."""
+        """The row of the benchmark."""
         given = dict(self.arguments)
         if self.counted is not None:
             name, cutoff = self.counted
             part = splits.train[: min(200, len(splits.train))]
             edges = neighbours(part.pos, cutoff=cutoff, batch=part.batch)[0]
             given[name] = round(edges.shape[1] / len(part.z), 3)
-        return _Calibrated(self.name, self.factory, given, self.training, self.what).seeing(splits)
+        return BenchmarkModel(self.name, self.factory, given, self.training, self.what)
 
     def row(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """A result as the table's file holds it."""
@@ -78,29 +75,8 @@ class OtherModel:
         model = {**result["model"], "arguments": sizes, "name": self.label, "factory": self.factory}
         model["source"] = self.what
         same = f"loss, {SAME}" if self.training.loss == "mae" and self not in DYNAMICS else SAME
-        return compact({**result, "model": model, "remark": f"{self.what}. {self.choice}; {same}."})
-
-
-class _Calibrated(BenchmarkModel):
-    """An entry whose models are calibrated on training molecules, where they have a method for that."""
-
-    def seeing(self, splits: MolecularSplits) -> "_Calibrated":
-        object.__setattr__(self, "_splits", splits)
-        return self
-
-    def build(self, elements: Sequence[int], *, seed: int = 0) -> nn.Module:
-        """The model, with no lazy layer left."""
-        model = super().build(elements, seed=seed)
-        calibrate: Callable[[Any], None] | None = getattr(model, "calibrate", None)
-        if calibrate is not None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(seed)
-                calibrate(vars(self)["_splits"].train)
-        return model
-
-    def to_json(self) -> dict[str, Any]:
-        """Without the molecules."""
-        return BenchmarkModel(self.name, self.factory, self.arguments, self.training, self.source).to_json()
+        words = ", ".join(f"{name}={value}" for name, value in sizes.items())
+        return compact({**result, "model": model, "remark": f"{self.what}; {words}. {self.choice}; {same}."})
 
 
 def _molecules(rate: float, loss: str = "mae") -> MolecularTraining:
@@ -186,18 +162,16 @@ DYNAMICS: tuple[OtherModel, ...] = (
 )
 
 
-def run_other(table: str, name: str, folder: Path, data_root: Path | None, progress: bool = True) -> None:
-    """One run, in a process of its own: repositories shadow each other's modules."""
-    data = next(t for t in TABLES if t.name == table)
+def run_other(table: str, name: str, runs: Path, data_root: Path | None, progress: bool = True) -> None:
+    """One run, or a look at its settings where it is finished.
+
+    In a process of its own, since repositories shadow each other's modules.
+    """
+    data = next(each for each in TABLES if each.name == table)
     splits = load_molecules(data.data, data_root=data_root)
     other = next(each for each in others_of(table) if each.name == name)
-    run_model(
-        other.entry(splits),
-        splits,
-        folder,
-        budget=Budget.of(data.budget, "process"),
-        options=RunOptions(progress=progress),
-    )
+    budget, folder = Budget.of(data.budget, "process"), runs / table / name / "seed0"
+    run_model(other.entry(splits), splits, folder, budget=budget, options=RunOptions(progress=progress))
 
 
 def others_of(table: str) -> tuple[OtherModel, ...]:
@@ -227,18 +201,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--collect", action="store_true", help="write files of the runs that are finished, run none")
     given = parser.parse_args(argv)
     for table in given.tables:
-        for other in others_of(table):
-            folder = given.runs / table / other.name / "seed0"
-            if given.collect or (given.models and other.name not in given.models) or (folder / "result.json").is_file():
-                continue
-            task = (table, other.name, folder, given.data_root)
+        known = [other.name for other in others_of(table)]
+        strange = sorted(set(given.models or ()) - set(known))
+        if strange:
+            raise ConfigurationError(f"{table}: found the model {strange[0]!r}, wanted some of {', '.join(known)}")
+        for name in () if given.collect else given.models or known:
+            task = (table, name, given.runs, given.data_root)
             process = multiprocessing.get_context("spawn").Process(target=run_other, args=task)
             process.start()
             process.join()
             if process.exitcode:
-                raise ConfigurationError(
-                    f"{table}, {other.name}: the run ended with code {process.exitcode}; see above"
-                )
+                raise ConfigurationError(f"{table}, {name}: the run ended with code {process.exitcode}; see above")
         content, path = collected(table, given.runs), FOLDER / "others" / f"{table}.json"
         lost = lost_runs(path, content)
         if lost or not content["runs"]:

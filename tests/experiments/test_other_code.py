@@ -1,4 +1,3 @@
-import json
 from dataclasses import replace
 
 import pytest
@@ -45,9 +44,8 @@ def splits():
 def test_a_model_sees_training_molecules_before_its_training(splits):
     entry = LAZY.entry(splits)
     assert entry.arguments == {"neighbours": pytest.approx(8.0, abs=0.1)}
-    one, two = entry.build((1, 6, 8), seed=3), entry.build((1, 6, 8), seed=3)
+    one, two = entry.build_for(splits, seed=3), entry.build_for(splits, seed=3)
     assert int(one.seen) == len(splits.train) and one.seen == two.seen
-    assert BenchmarkModel.from_json(json.loads(json.dumps(entry.to_json()))).arguments == entry.arguments
 
 
 def test_a_result_becomes_a_row_that_says_what_it_is(splits, tmp_path):
@@ -56,6 +54,7 @@ def test_a_result_becomes_a_row_that_says_what_it_is(splits, tmp_path):
     [row] = content["runs"]
     assert row["model"]["name"] == "MACE (mace-torch 0.3.16)" and row["tests"]["test"]["forces_mae"] > 0
     assert row["remark"].startswith("mace-torch 0.3.16") and "; loss, loop, batch size" in row["remark"]
+    assert "max_ell=3" in row["remark"]
     assert other_code.collected("aspirin", tmp_path)["runs"] == []
 
 
@@ -87,3 +86,8 @@ def test_pairs_stay_within_their_system():
     found = pairs(3, loops=False)
     assert found.shape == (2, 60) and torch.equal(found[0] // 5, found[1] // 5) and (found[0] != found[1]).all()
     assert pairs(3, loops=True).shape == (2, 75)
+
+
+def test_models_that_there_are_not_are_named():
+    with pytest.raises(ConfigurationError, match="nbody: found the model 'nequp', wanted some of egnn, ponita"):
+        other_code.main(["--tables", "nbody", "--models", "nequp"])

@@ -18,6 +18,7 @@ LEVEL_0 = frozenset(
         "pretrained",
         "parameters",
         "exporting",
+        "extras",
         "space_json",
         "permutation_spec",
     }

@@ -7,8 +7,9 @@ import pytest
 import torch
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
 from ase.io import read, write
-from ase.units import kcal, mol
+from ase.units import Bohr, Hartree, kcal, mol
 
 from weightspace.cli import main
 from weightspace.geometric import SchNet
@@ -122,3 +123,17 @@ def test_labels_that_some_frames_lack_are_a_note(folder, capsys):
     write("mine.extxyz", frames)
     assert main(["predict-molecule", "mine.extxyz", "--model", "model"]) == 0
     assert "note: no errors of energy: mine.extxyz: frame 1 has no energy" in capsys.readouterr().out
+
+
+def test_databases_are_read_as_for_training(folder, capsys):
+    atoms = molecule("H2O")
+    calculator = WeightspaceCalculator("model")
+    energy = calculator.get_potential_energy(atoms)
+    with connect("mine.db") as database:
+        small = atoms.copy()
+        small.positions /= Bohr
+        database.write(small, data={"energy": (energy + 0.002) / Hartree})
+        database.metadata = {"_property_unit_dict": {"energy": "Hartree"}, "_distance_unit": "Bohr"}
+    assert main(["predict-molecule", "mine.db", "--model", "model"]) == 0
+    text = capsys.readouterr().out
+    assert "the file's energies: 2.000 meV" in text and float(text.splitlines()[1].split()[2]) == pytest.approx(energy)

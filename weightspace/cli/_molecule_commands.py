@@ -16,7 +16,7 @@ Run again, it goes on. Tables (Markdown, CSV, JSON) and figures are written into
 
 def _bench_molecules(arguments: argparse.Namespace) -> None:
     from weightspace.errors import TrainingError
-    from weightspace.reports.molecular import build_benchmark_page, read_runs
+    from weightspace.reports.molecular import build_benchmark_page
     from weightspace.tasks.molecular import BenchmarkPlan, Budget, RunOptions, run_benchmark
 
     sizes = {name: getattr(arguments, name) for name in ("train", "validation", "test")}
@@ -40,13 +40,13 @@ def _bench_molecules(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
         progress=not arguments.no_progress,
     )
-    run_benchmark(plan, options=options, jobs=arguments.jobs, download=arguments.download, tell=print)
+    failed: list[str] = []
+    run_benchmark(
+        plan, options=options, jobs=arguments.jobs, download=arguments.download, tell=print, failed=failed.append
+    )
     print(build_benchmark_page(arguments.out))
-    failed = [run for run, _ in read_runs(arguments.out)[1]]
     if failed:
-        raise TrainingError(
-            f"{arguments.out}: {len(failed)} runs failed ({', '.join(failed)}); the reasons stand above"
-        )
+        raise TrainingError(f"{arguments.out}: not done: {'; '.join(failed)}; the reasons stand above")
 
 
 def add_bench_molecules(commands: Commands) -> None:

@@ -27,6 +27,16 @@ def read_database(path: Path, labels: Labels | None = None) -> tuple[Molecules, 
         MoleculeError: not such a file, a unit that nobody knows, or labels that some rows have and some have not.
     """
     labels = labels or Labels()
+    return assembled(database_frames(path, labels), path, labels)
+
+
+def database_frames(path: Path, labels: Labels) -> list[Any]:
+    """The rows as frames of ASE in Å, labels in their `info`, in eV where the database names a unit.
+
+    Raises:
+        ConfigurationError: ASE is missing.
+        MoleculeError: not such a file, or a unit that nobody knows.
+    """
     try:
         from ase.db import connect
 
@@ -46,7 +56,7 @@ def read_database(path: Path, labels: Labels | None = None) -> tuple[Molecules, 
         if scale != 1.0:
             frame.set_cell(np.asarray(frame.cell) * scale)
             frame.positions *= scale
-    return assembled(frames, path, labels)
+    return frames
 
 
 def _scaled(value: Any, factor: float) -> Any:

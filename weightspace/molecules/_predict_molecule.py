@@ -9,6 +9,7 @@ import numpy as np
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules._ase import ase_module
 from weightspace.molecules._ase_files import UNITS, Labels, labels_of, path_and_labels
+from weightspace.molecules._database import database_frames
 from weightspace.molecules._molecules import ENERGY, FORCES
 from weightspace.molecules._relax import relax
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from weightspace.molecules._calculator import WeightspaceCalculator
 
-OUTPUTS = (".xyz", ".extxyz")
+OUTPUTS, DATABASES = (".xyz", ".extxyz"), (".db", ".json")
 UNREADABLE = (
     ArithmeticError,
     AssertionError,
@@ -89,7 +90,7 @@ def predict_molecules(
     out = None if forces is None else Path(forces)
     if out is not None and (out.suffix not in OUTPUTS or out.resolve() == file.resolve()):
         raise ConfigurationError(f"forces: found {str(out)!r}, wanted another file than the input, .xyz or .extxyz")
-    frames = read_frames(file)
+    frames = read_frames(file, labels)
     wanted = _Wanted.of(frames, file, labels)
     calculator = WeightspaceCalculator(model, device=device, model_class=model_class, allow_isolated=allow_isolated)
     done = [_predicted(atoms, f"{file}, frame {row}", calculator, relaxation) for row, atoms in enumerate(frames)]
@@ -105,8 +106,8 @@ def predict_molecules(
     return "\n".join(lines)
 
 
-def read_frames(file: Path) -> "list[Atoms]":
-    """All frames of a file that ASE reads, never by pickle.
+def read_frames(file: Path, labels: Labels | None = None) -> "list[Atoms]":
+    """All frames of a file that ASE reads, never by pickle; of databases with the units that they name.
 
     Raises:
         ConfigurationError: no such file, a pickle, a kind that ASE does not know, or a file without frames.
@@ -117,6 +118,11 @@ def read_frames(file: Path) -> "list[Atoms]":
         first = stream.read(16)
     if first.startswith((b"\x80", b"PickleTraj")) or (file.suffix == ".traj" and not first.startswith(b"- of Ulm")):
         raise ConfigurationError(f"{file}: a pickle, which runs what is in it; write the molecules as extended XYZ")
+    if file.suffix in DATABASES:
+        frames = database_frames(file, labels or Labels())
+        if not frames:
+            raise ConfigurationError(f"{file}: found no frames, wanted at least one molecule")
+        return frames
     unknown = ase_module("ase.io.formats", "predict-molecule").UnknownFileTypeError
     try:
         frames = ase_module("ase.io", "predict-molecule").read(file, index=":", do_not_split_by_at_sign=True)

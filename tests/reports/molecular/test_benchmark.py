@@ -8,6 +8,7 @@ import pytest
 from weightspace.errors import ConfigurationError
 from weightspace.reports.molecular import (
     build_benchmark_page,
+    data_section,
     parity_points,
     predictions_under,
     read_runs,
@@ -180,3 +181,13 @@ def test_a_best_row_without_times_hides_none(folder):
     del plain["milliseconds"], plain["equivariance_error"], plain["peak_memory_mb"]
     headings = [column.heading for column in columns_for(rows_of([plain, result("net", 0, 0.01)]))]
     assert {"ms forces", "ms training step", "rotation error F, %", "peak MB"} <= set(headings)
+
+
+def test_temperatures_of_dynamics_are_told():
+    runs = [result(name, 0, 0.01, md=True) for name in ("one", "two")]
+    for run in runs:
+        run["md"] |= {"temperature": 300.0, "jensen_shannon_floor": 0.0018, "wright_floor": 0.581}
+    text = data_section("acac", rows_of(runs), {})
+    assert "Molecular dynamics at 300 K. Between the two halves of the reference, JS divergence is 0.0018" in text
+    runs[1]["md"]["temperature"] = 500.0
+    assert "Molecular dynamics at 300 K (one) and 500 K (two)." in data_section("acac", rows_of(runs), {})

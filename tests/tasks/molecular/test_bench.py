@@ -18,6 +18,7 @@ from weightspace.tasks.molecular import BenchmarkModel, BenchmarkPlan, Budget, M
 from weightspace.tasks.molecular import _bench as bench
 from weightspace.tasks.molecular import _worker as worker
 from weightspace.tasks.molecular._presets import models_named, presets_for
+from weightspace.tasks.molecular._settings import alone_in
 
 TINY = BenchmarkModel(
     "tiny",
@@ -280,7 +281,28 @@ def test_a_failed_run_ends_the_command_with_1(here, capsys):
     assert main([*words, "--models", "tiny.json,mine:broken"]) == 1
     found = capsys.readouterr()
     assert "| tiny | 1 |" in found.out
-    assert "1 runs failed (sample-ethanol/broken/seed0)" in found.err
+    assert "not done: broken, seed 0; the reasons stand above" in found.err
+    assert main([*words, "--models", "tiny.json"]) == 0  # a model that failed before is not asked for
+    (here / "out" / "sample-ethanol" / "tiny" / "seed0" / "result.json").unlink()
+    (here / "out" / "sample-ethanol" / "tiny" / "seed0" / "failure.json").write_text('{"error": "an old one"}')
+    assert main([*words, "--models", "tiny.json"]) == 0
+    assert not (here / "out" / "sample-ethanol" / "tiny" / "seed0" / "failure.json").exists()
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(here):
+    plan = BenchmarkPlan("sample:ethanol", ["tiny.json"], Budget(samples=20), here / "out")
+    said: list[str] = []
+    failed: list[str] = []
+    with alone_in(plan.folder("tiny", 0)):
+        assert run_benchmark(plan, tell=said.append, failed=failed.append) == []
+    assert said[-1] == "tiny, seed 0: another process works on it" and failed == ["tiny, seed 0"]
+    assert not (plan.folder("tiny", 0) / "failure.json").exists()
+
+
+def test_a_temperature_asks_for_dynamics(here):
+    plan = BenchmarkPlan("sample:ethanol", ["tiny.json"], Budget(samples=20), here / "out", md_temperature=300)
+    with pytest.raises(ConfigurationError, match="without --md"):
+        run_benchmark(plan)
 
 
 def test_a_process_that_starts_after_the_end_is_ended(monkeypatch):

@@ -152,15 +152,25 @@ def data_section(data: str, rows: Sequence[BenchmarkRow], notes: Mapping[str, st
 
 
 def _floors(rows: Sequence[BenchmarkRow]) -> list[str]:
-    """What distances from the reference's distribution mean, where molecular dynamics ran."""
+    """At which temperatures molecular dynamics ran, and what its distances from the reference's distribution mean."""
+    kelvin: dict[str, list[str]] = {}
+    for row in rows:
+        temperature = row.dynamics("temperature")
+        if temperature is not None:
+            kelvin.setdefault(f"{temperature.mean:g} K", []).append(row.model)
+    if not kelvin:
+        return []
+    where = [key if len(kelvin) == 1 else f"{key} ({', '.join(models)})" for key, models in kelvin.items()]
+    said = [f"Molecular dynamics at {' and '.join(where)}."]
     for row in rows:
         halves, wright = row.dynamics("jensen_shannon_floor"), row.dynamics("wright_floor")
         if halves is not None and wright is not None:
-            return [
+            said.append(
                 f"Between the two halves of the reference, JS divergence is {halves.text(4)} and Wright's factor "
                 f"{wright.text(2)} %."
-            ]
-    return []
+            )
+            break
+    return said
 
 
 def _memory(run: Run) -> float | None:

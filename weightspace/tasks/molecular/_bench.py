@@ -27,7 +27,7 @@ from weightspace.tasks.molecular._settings import check_settings, run_settings
 from weightspace.tasks.molecular._stability import check_dynamics, has_dynamics
 
 JOB, FAILURE, LOG = "job.json", "failure.json", "log.txt"
-INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
+INTERRUPTED, BUSY = (130, -signal.SIGINT, -signal.SIGTERM), 75
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,7 @@ def run_benchmark(
     jobs: int = 1,
     download: bool = False,
     tell: Callable[[str], None] = lambda text: None,
+    failed: Callable[[str], None] = lambda run: None,
 ) -> list[Path]:
     """Run what is not finished yet; a run that fails is reported, and the others go on.
 
@@ -128,6 +129,7 @@ def run_benchmark(
             has its own cores.
         download: whether missing data are fetched.
         tell: takes a line about every run.
+        failed: takes the name of every run that did not end well.
 
     Returns:
         Folders of the finished runs.
@@ -140,6 +142,8 @@ def run_benchmark(
         raise ConfigurationError(f"bench: found {jobs} jobs and {len(plan.seeds)} seeds, wanted at least one of each")
     splits = plan.splits(download=download, progress=options.progress)
     _check_parts(splits)
+    if plan.md_temperature is not None and not plan.md:
+        raise ConfigurationError("bench: found a temperature of molecular dynamics without --md; give both, or none")
     if plan.md:
         check_dynamics(splits, plan.md_temperature)
     entries = plan.entries(splits)
@@ -161,7 +165,10 @@ def run_benchmark(
         shown = tqdm(as_completed(waiting), total=len(waiting), disable=not options.progress, unit=" runs")
         for done in shown:
             entry, seed = waiting[done]
-            tell(f"{entry.name}, seed {seed}: {done.result()}")
+            said, well = done.result()
+            tell(f"{entry.name}, seed {seed}: {said}")
+            if not well:
+                failed(f"{entry.name}, seed {seed}")
     return [plan.folder(e.name, s) for e, s in todo if (plan.folder(e.name, s) / RESULT).is_file()]
 
 
@@ -217,10 +224,10 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _run_alone(
     plan: BenchmarkPlan, entry: BenchmarkModel, seed: int, options: RunOptions, children: _Children, alone: bool
-) -> str:
-    """One run in its own process; what there is to say of it."""
+) -> tuple[str, bool]:
+    """One run in its own process; what there is to say of it, and whether it ended well."""
     if children.stopped.is_set():
-        return "not started"
+        return "not started", False
     folder = plan.folder(entry.name, seed)
     written = {
         "budget": asdict(plan.budget),
@@ -244,12 +251,15 @@ def _run_alone(
         children.watch(process)
         code = process.wait()
     if code == 0:
-        return _summary(json.loads((folder / RESULT).read_text()))
+        (folder / FAILURE).unlink(missing_ok=True)  # of a process that found this one at work
+        return _summary(json.loads((folder / RESULT).read_text())), True
     if code in INTERRUPTED:
-        return "interrupted"
+        return "interrupted", False
+    if code == BUSY:
+        return "another process works on it", False
     if not (folder / FAILURE).is_file():
         write_json(folder / FAILURE, {"error": f"the process ended with code {code}; see {folder / LOG}"})
-    return "failed: " + json.loads((folder / FAILURE).read_text())["error"]
+    return "failed: " + json.loads((folder / FAILURE).read_text())["error"], False
 
 
 def _summary(result: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """What is compared: a model, its sizes, and how it is trained."""
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from torch import nn
 
 from weightspace.errors import ConfigurationError
 from weightspace.factory import call_factory, factory_from
+from weightspace.molecules import MolecularSplits, Molecules
 
 LOSSES = ("mse", "mae", "huber")
 
@@ -72,7 +73,8 @@ class BenchmarkModel:
     Args:
         name: in tables and folders.
         factory: `package.module:name` of a class or function that returns the model; called with `arguments`, and with
-            `elements`, the atomic numbers of the data, where it takes them.
+            `elements`, the atomic numbers of the data, where it takes them. A model with a method
+            `calibrate(molecules)` is shown the training molecules before any step, to make lazy layers or scales.
         arguments: JSON values.
         training: how it is fitted.
         source: where sizes and training come from.
@@ -96,6 +98,20 @@ class BenchmarkModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return call_factory(factory, self.factory, given)
+
+    def build_for(self, splits: MolecularSplits, *, seed: int = 0) -> nn.Module:
+        """The model, which has seen the training molecules where it has a method `calibrate(molecules)` for that.
+
+        Raises:
+            ConfigurationError: as `build`.
+        """
+        model = self.build(splits.train.elements, seed=seed)
+        calibrate: Callable[[Molecules], object] | None = getattr(model, "calibrate", None)
+        if calibrate is not None:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                calibrate(splits.train)
+        return model
 
     def with_cutoff(self, cutoff: float) -> "BenchmarkModel":
         """The same model with another cutoff, in Å.

@@ -94,7 +94,7 @@ def _trained(
     budget, seed = Budget(**settings["budget"]), settings["seed"]
     forget_peak(options.device)
     before = peak_memory(options.device)
-    model = entry.build(splits.train.elements, seed=seed)
+    model = entry.build_for(splits, seed=seed)
     objective = objective_for(model, splits, entry.training, compile=options.compile)
     options.fit_precision(objective)
     splits = objective.prepared(splits)
@@ -132,7 +132,7 @@ def _objective_in(
     folder: Path, entry: BenchmarkModel, splits: MolecularSplits, options: RunOptions
 ) -> AbstractObjective:
     """The objective of a finished run, with its model's best weights."""
-    model = entry.build(splits.train.elements)
+    model = entry.build_for(splits)
     objective = objective_for(model, splits, entry.training, compile=options.compile)
     options.fit_precision(objective)
     task = MolecularTask(objective, entry.training, Budget(samples=1))

@@ -1,5 +1,6 @@
 """What a run was started with: a folder never holds a run of other settings than those asked for."""
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -59,21 +60,30 @@ def surroundings(splits: MolecularSplits) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
+class FolderInUseError(ConfigurationError):
+    """Another process works in the folder of a run."""
+
+
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Work in a run's folder that no other process works in; the lock ends with the process, however that ends.
 
+    File systems that know no locks go without.
+
     Raises:
-        ConfigurationError: another process does.
+        FolderInUseError: another process does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
+        except BlockingIOError as error:
+            raise FolderInUseError(
                 f"{folder}: another process works on this run; wait for it, or give another --out"
             ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
         yield
 
 

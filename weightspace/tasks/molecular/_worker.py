@@ -9,10 +9,11 @@ from typing import Any
 
 from weightspace.errors import WeightspaceError
 from weightspace.tasks._folder import write_json
-from weightspace.tasks.molecular._bench import FAILURE, LOG, plan_from
+from weightspace.tasks.molecular._bench import BUSY, FAILURE, LOG, plan_from
 from weightspace.tasks.molecular._entry import BenchmarkModel
 from weightspace.tasks.molecular._fit import RunOptions
 from weightspace.tasks.molecular._run import run_model
+from weightspace.tasks.molecular._settings import FolderInUseError
 
 
 def work(path: Path) -> dict[str, Any]:
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str]) -> int:
     path = Path(arguments[0])
     try:
         work(path)
+    except FolderInUseError:
+        return BUSY
     except WeightspaceError as error:
         write_json(path.parent / FAILURE, {"error": f"{type(error).__name__}: {error}"})
         return 1
