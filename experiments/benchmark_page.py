@@ -65,14 +65,14 @@ def presets_table() -> str:
         known = inspect.signature(factory_from(entry.factory)).parameters
         cutoff = given.pop("cutoff", known["cutoff"].default if "cutoff" in known else None)
         sizes = {**given, **given.pop("shape", {})} if "shape" in given else given
-        words = ", ".join(f"{key} {value}".replace("_", " ") for key, value in sizes.items() if key != "shape")
+        words = ", ".join(f"{key}={value}" for key, value in sizes.items() if key != "shape")
         particles = entry in DYNAMICS
         lines.append(
             [
                 f"{entry.name}, particles" if particles else entry.name,
                 f"`{entry.factory.rpartition(':')[2]}`",
                 "all pairs" if cutoff is None else f"{cutoff:g}",
-                words or "as published",
+                f"`{words}`" if words else "",
                 f"{entry.training.learning_rate:g}",
                 str(entry.training.batch_size),
             ]
