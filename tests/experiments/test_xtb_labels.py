@@ -87,7 +87,7 @@ def test_smoke(water):
 
 def test_without_tblite(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tblite.ase", None)
-    with pytest.raises(ConfigurationError, match=r"needs tblite.*pip install weightspace-graphs\[mol\]"):
+    with pytest.raises(ConfigurationError, match=r"needs tblite.*install the extra mol"):
         xtb_labels.xtb()
 
 

@@ -144,7 +144,5 @@ def test_messages(arguments, words):
 
 def test_without_vesin_the_message_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "vesin", None)
-    with pytest.raises(
-        GeometryError, match=r"not installed; pip install weightspace-graphs\[mol\], or pass method='dense'"
-    ):
+    with pytest.raises(GeometryError, match=r"not installed; install the extra mol .*, or pass method='dense'"):
         neighbours(torch.rand(3, 3), cutoff=1.0, method="vesin")

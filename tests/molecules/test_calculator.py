@@ -192,7 +192,7 @@ def test_relaxation_ends_where_forces_are_small():
 def test_without_ase_the_room_works_and_says_what_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "ase", None)
     with pytest.raises(
-        ConfigurationError, match=r"WeightspaceCalculator: needs the package ase.*weightspace-graphs\[mol"
+        ConfigurationError, match=r"WeightspaceCalculator: needs the package ase.*install the extra mol"
     ):
         _ = weightspace.molecules.WeightspaceCalculator
     with pytest.raises(AttributeError, match="no attribute 'Calculator'"):
