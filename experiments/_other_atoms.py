@@ -264,7 +264,7 @@ class RepositoryPonita(AbstractOther):
                 lift_graph=True,
             )
 
-    def calibrate(self, molecules: Molecules) -> None:
+    def initialise_on(self, molecules: Molecules) -> None:
         """Make its lazy layers, and let it scale its first kernels, before any step."""
         part = molecules[: min(20, len(molecules))]
         with silence(), torch.no_grad():

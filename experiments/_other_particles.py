@@ -77,7 +77,7 @@ class RepositoryPonitaDynamics(nn.Module):
             made = wrapper(options)
         self.moved, self.model = wrapper.forward, made.model
 
-    def calibrate(self, molecules: Molecules) -> None:
+    def initialise_on(self, molecules: Molecules) -> None:
         """Make its lazy layers, and let it scale its first kernels, before any step."""
         part = molecules[:100]
         velocities, charges = (part.atom_values[name].float() for name in ("velocities", "charges"))

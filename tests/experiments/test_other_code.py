@@ -23,7 +23,7 @@ class Lazy(SchNet):
         self.register_buffer("seen", torch.zeros(()))
         self.register_buffer("neighbours", torch.tensor(neighbours))
 
-    def calibrate(self, molecules):
+    def initialise_on(self, molecules):
         self.seen.fill_(len(molecules)).add_(torch.rand(()))
 
 

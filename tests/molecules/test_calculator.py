@@ -219,6 +219,7 @@ def test_devices_that_are_not_there(device):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # inside torch's compiler
 def test_compiled_energies_and_forces_are_the_eager_ones():
     plain, compiled = (WeightspaceCalculator(tensornet(), compile=compile) for compile in (False, True))
     for name in ("CH3CH2OH", "H2O"):  # another number of atoms and of edges

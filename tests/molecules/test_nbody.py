@@ -164,7 +164,7 @@ def test_messages():
 
 
 def test_both_simulations_have_a_name_for_the_command_line():
-    sizes = {"train": 3, "validation": 2, "test": 2}
+    sizes = {"train": 1, "validation": 1, "test": 1}
     assert [load_molecules(name, **sizes).name for name in ("nbody", "nbody:exact")] == ["nbody", "nbody-exact"]
     with pytest.raises(ConfigurationError, match="nbody:exact"):
         load_molecules("nbody:other", **sizes)

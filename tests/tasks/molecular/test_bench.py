@@ -166,7 +166,7 @@ def test_a_run_that_is_interrupted_is_no_failure(here, monkeypatch):
 
 def test_every_preset_is_a_model_of_its_data(sample):
     for entry in presets_for(sample).values():
-        assert entry.build(sample.train.elements).elements == sample.train.elements
+        assert entry.build_for(sample).elements == sample.train.elements
         assert entry == BenchmarkModel.from_json(json.loads(json.dumps(entry.to_json())))
 
 

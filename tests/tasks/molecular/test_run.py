@@ -325,7 +325,7 @@ def test_an_average_of_many_steps_has_the_decay_that_was_asked_for():
     assert average.item() == pytest.approx(0.8)
 
 
-@pytest.mark.parametrize("decay", [0.8, None])
+@pytest.mark.parametrize("decay", [0.8, pytest.param(None, marks=pytest.mark.slow)])
 def test_double_precision_from_the_first_step_to_the_last_prediction(splits, tmp_path, monkeypatch, decay):
     entry = replace(SMALL, training=replace(SMALL.training, ema_decay=decay))
     options, budget = RunOptions(precision="64-true"), Budget(samples=240)

@@ -74,7 +74,7 @@ class BenchmarkModel:
         name: in tables and folders.
         factory: `package.module:name` of a class or function that returns the model; called with `arguments`, and with
             `elements`, the atomic numbers of the data, where it takes them. A model with a method
-            `calibrate(molecules)` is shown the training molecules before any step, to make lazy layers or scales.
+            `initialise_on(molecules)` is shown the training molecules before any step, to make lazy layers or scales.
         arguments: JSON values.
         training: how it is fitted.
         source: where sizes and training come from.
@@ -100,17 +100,17 @@ class BenchmarkModel:
             return call_factory(factory, self.factory, given)
 
     def build_for(self, splits: MolecularSplits, *, seed: int = 0) -> nn.Module:
-        """The model, which has seen the training molecules where it has a method `calibrate(molecules)` for that.
+        """The model, which has seen the training molecules where it has a method `initialise_on(molecules)` for that.
 
         Raises:
             ConfigurationError: as `build`.
         """
         model = self.build(splits.train.elements, seed=seed)
-        calibrate: Callable[[Molecules], object] | None = getattr(model, "calibrate", None)
-        if calibrate is not None:
+        initialise: Callable[[Molecules], object] | None = getattr(model, "initialise_on", None)
+        if initialise is not None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                calibrate(splits.train)
+                initialise(splits.train)
         return model
 
     def with_cutoff(self, cutoff: float) -> "BenchmarkModel":
