@@ -216,13 +216,3 @@ def test_only_the_calculator_imports_ase():
 def test_devices_that_are_not_there(device):
     with pytest.raises(ConfigurationError, match=f"device: found '{device}' .* leave it out for the CPU"):
         WeightspaceCalculator(SchNet(channels=8, layers=1), device=device)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*script_method.*:DeprecationWarning")  # inside torch's compiler
-def test_compiled_energies_and_forces_are_the_eager_ones():
-    plain, compiled = (WeightspaceCalculator(tensornet(), compile=compile) for compile in (False, True))
-    for name in ("CH3CH2OH", "H2O"):  # another number of atoms and of edges
-        atoms = molecule(name)
-        assert compiled.get_potential_energy(atoms) == pytest.approx(plain.get_potential_energy(atoms), rel=1e-12)
-        assert np.allclose(compiled.get_forces(atoms), plain.get_forces(atoms), rtol=1e-9, atol=1e-10)
