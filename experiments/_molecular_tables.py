@@ -7,7 +7,6 @@ from typing import Any
 
 from weightspace.tasks.molecular import BenchmarkModel, MolecularTraining, preset
 
-HALF = "150s"
 GAUNT = "experiments._gaunt_network:GauntNetwork"
 GAUNT_TRAINING = MolecularTraining(learning_rate=1e-2, batch_size=5, energy_weight=3.0)
 
@@ -80,7 +79,6 @@ TABLES: tuple[MolecularTable, ...] = (
         "qm7",
         "qm7",
         baseline=True,
-        budget=HALF,
         about="Atomisation energies of 7,101 molecules, without forces; one seed.",
     ),
     MolecularTable(
@@ -93,7 +91,6 @@ TABLES: tuple[MolecularTable, ...] = (
     MolecularTable(
         "grids",
         "rmd17:ethanol",
-        budget=HALF,
         models=tuple(
             varied("ponita-explicit", f"ponita-explicit, {grid}", grid=grid)
             for grid in ("fibonacci-16", "antipodal-16", "lebedev-26", "icosahedron-dodecahedron-32")
@@ -103,7 +100,6 @@ TABLES: tuple[MolecularTable, ...] = (
     MolecularTable(
         "gaunt",
         "rmd17:ethanol",
-        budget=HALF,
         models=(
             gaunt("Gaunt products", antisymmetric=False),
             gaunt("Gaunt products and brackets", antisymmetric=True),
@@ -113,7 +109,6 @@ TABLES: tuple[MolecularTable, ...] = (
     MolecularTable(
         "degrees",
         "rmd17:ethanol",
-        budget=HALF,
         models=tuple(varied("nequip", f"nequip, L = {lmax}", lmax=lmax) for lmax in (1, 2, 3)),
         about="The same network with features up to degree 1, 2 and 3 at the same time; one seed.",
     ),

@@ -1,8 +1,7 @@
 """The molecular benchmark: every model of the library, and other people's code where it was run, at an equal budget.
 
-Each run has five minutes of CPU time of one process, or half of that where a table says so (two beside each other on
-two cores); `docs/benchmark.md` shows the tables, `python -m experiments.benchmark_page` writes them. Runs that are
-there are kept.
+Each run has five minutes of CPU time of one process (two beside each other on two cores); `docs/benchmark.md` shows the
+tables, `python -m experiments.benchmark_page` writes them. Runs that are there are kept.
 
 Run: WEIGHTSPACE_DATA=... python -m experiments.molecular_benchmark [--tables ethanol aspirin] [--jobs 2]
 """
