@@ -43,7 +43,7 @@ bench: $(STAMP)
 	@$(BIN)/weightspace bench
 
 bench-smoke: $(STAMP)
-	@rm -rf runs/bench-smoke
+	@test "$(SMOKE)" != runs/bench-smoke || rm -rf runs/bench-smoke
 	@$(BIN)/weightspace bench molecules --data sample:ethanol --models all --budget 300samples --jobs 2 \
 		--out $(SMOKE) --no-progress
 

@@ -45,6 +45,16 @@ def ends(cloud: PointCloud) -> Tensor:
     return torch.cat([counts.new_zeros(1), counts])
 
 
+def filled(x: Tensor, place: Tensor, rows: int) -> Tensor:
+    """Rows of `x` at their places among `rows`, zeros elsewhere.
+
+    Example:
+        >>> filled(torch.tensor([[1.0], [2.0]]), torch.tensor([0, 2]), 3).flatten().tolist()
+        [1.0, 0.0, 2.0]
+    """
+    return x.new_zeros(rows, x.shape[1]).index_copy(0, place, x)
+
+
 class TorchMDTensorNet(AbstractOther):
     """TensorNet of torchmd-net with its kernels of warp-lang; it finds neighbours itself."""
 
@@ -91,12 +101,11 @@ class TorchMDTensorNet(AbstractOther):
         pos: Tensor,
         batch: Tensor | None = None,
         edge_index: Tensor | None = None,
-        cell: Tensor | None = None,
-        edge_shift: Tensor | None = None,
+        *rest: Tensor | None,
     ) -> PointCloud:
         """Without edges."""
         none = torch.empty(2, 0, dtype=torch.long) if edge_index is None else edge_index
-        return super().cloud(z, pos, batch, none, cell, edge_shift)
+        return super().cloud(z, pos, batch, none, *rest)
 
     def energies(self, cloud: PointCloud) -> Tensor:
         """Of each molecule (G,)."""
@@ -213,7 +222,7 @@ class NequIP062(AbstractOther):
 class QM9EGNN(AbstractOther):
     """The QM9 model of EGNN's repository: all pairs, input features and options of its main_qm9.py.
 
-    Its masks are left out, so all molecules of a batch must have as many atoms.
+    Smaller molecules of a batch are filled up with masked atoms, as there; these get no edges.
     """
 
     def __init__(self, channels: int = 64, layers: int = 4, elements: Sequence[int] = ()):
@@ -233,8 +242,12 @@ class QM9EGNN(AbstractOther):
         """Of each molecule (G,)."""
         power = (cloud.z.to(cloud.pos.dtype)[:, None] / max(self.elements)) ** torch.arange(3.0)
         features = (one_hot(self, cloud)[:, :, None] * power[:, None]).flatten(1)
-        one, atoms = cloud.pos.new_ones(1, 1), len(cloud.z) // cloud.num_graphs
-        found = self.net(features, cloud.pos, list(cloud.edge_index), None, one, one, atoms)
+        first = ends(cloud)
+        most = int(first.diff().max())
+        place = torch.arange(len(cloud.z)) - first[cloud.batch] + most * cloud.batch
+        mask, one = filled(cloud.pos.new_ones(len(place), 1), place, most * cloud.num_graphs), cloud.pos.new_ones(1, 1)
+        inputs = (filled(x, place, len(mask)) for x in (features, cloud.pos))
+        found = self.net(*inputs, list(place[cloud.edge_index]), None, mask, one, most)
         return found.reshape(cloud.num_graphs)
 
 

@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ def runs_of(name: str) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
 
 def section(name: str, *, figures: Path | None) -> str:
     """The part of the page about one table; its figures are written where a folder is given."""
-    if name == "presets":
-        return presets_table()
+    if name in GENERATED:
+        return GENERATED[name]()
     table = next(table for table in TABLES if table.name == name)
     about, (content, runs) = table.about, runs_of(name)
     if content is None:
@@ -79,6 +79,15 @@ def presets_table() -> str:
         )
     headings = ["model", "class", "cutoff, Å", "sizes, where not the class's own", "learning rate", "batch"]
     return markdown_table(headings, lines) + "\n"
+
+
+def cost() -> str:
+    """What all runs of the page took together."""
+    seconds = sum(run["spent"]["seconds"] for table in TABLES for run in runs_of(table.name)[1])
+    return f"All runs of this page together trained for {seconds / 7200:.1f} hours of two cores.\n"
+
+
+GENERATED: dict[str, Callable[[], str]] = {"cost": cost, "presets": presets_table}
 
 
 def missing_of(table: MolecularTable, runs: Sequence[dict[str, Any]]) -> str:

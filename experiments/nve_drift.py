@@ -16,13 +16,14 @@ import math
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from experiments._command import run
+from experiments._table_runs import environment
 from weightspace.errors import ConfigurationError
 from weightspace.molecules import Dynamics, Molecules, Trajectory, load_molecules, run_dynamics
 from weightspace.molecules._ase import ase_module
@@ -48,6 +49,8 @@ class Drift:
         span: largest less smallest total energy, in meV per atom.
         failure: what ended the run, or None.
         seconds: wall time.
+        seed: of the velocities.
+        environment: machine, versions and commit.
     """
 
     model: str
@@ -63,6 +66,8 @@ class Drift:
     span: float | None
     failure: str | None
     seconds: float
+    seed: int
+    environment: dict[str, str] = field(default_factory=environment)
 
 
 def energy_drift(trajectory: Trajectory) -> dict[str, float | None]:
@@ -87,12 +92,11 @@ def measure(given: argparse.Namespace) -> Drift:
 
     began = time.perf_counter()
     frame = _frame(given.data, given.data_root, given.frame)
-    folder = given.model / "model" if (given.model / "model").is_dir() else given.model
     cell = None if frame.cell is None else frame.cell[0].numpy()
     atoms = ase_module("ase", "nve_drift").Atoms(frame.z.numpy(), frame.pos.numpy(), cell=cell, pbc=cell is not None)
     steps = max(1, round(1000 * given.picoseconds / given.timestep))
     dynamics = Dynamics(steps, given.temperature, given.timestep, every=math.ceil(steps / SAMPLES))
-    calculator = WeightspaceCalculator(folder, device=given.device, model_class=given.model_class)
+    calculator = WeightspaceCalculator(given.model, device=given.device, model_class=given.model_class)
     found = run_dynamics(atoms, calculator, dynamics, seed=given.seed, progress=given.progress)
     return Drift(
         model=str(given.model),
@@ -105,6 +109,7 @@ def measure(given: argparse.Namespace) -> Drift:
         mean_temperature=float(found.temperature.mean()),
         failure=found.failure,
         seconds=time.perf_counter() - began,
+        seed=given.seed,
         **energy_drift(found),
     )
 

@@ -76,7 +76,7 @@ def test_brackets_change_the_network():
 
 def test_the_page_is_made_of_the_result_files():
     text = benchmark_page.PAGE.read_text()
-    wanted = ["presets", *(table.name for table in TABLES)]
+    wanted = ["cost", "presets", *(table.name for table in TABLES)]
     assert [found[2] for found in benchmark_page.MARKED.finditer(text)] == wanted
     assert benchmark_page.page(text) == text, "python -m experiments.benchmark_page"
 

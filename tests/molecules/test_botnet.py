@@ -60,7 +60,9 @@ def test_short_files_are_refused_where_no_sizes_are_given(tmp_path):
         write_waters(tmp_path / "3bpa" / f"test_{t}K.xyz", 7, seed=t)
     with pytest.raises(MoleculeError, match=rf"3bpa: the split names 450 \+ 50 frames, found 60; {words}"):
         load_molecules("3bpa", data_root=tmp_path)
-    assert len(load_molecules("3bpa", data_root=tmp_path, train=9, validation=50).train) == 9
+    with pytest.raises(MoleculeError, match=rf"3bpa, 300 K: the split names 1669 frames, found 7; {words}"):
+        load_molecules("3bpa", data_root=tmp_path, train=9)
+    assert len(load_molecules("3bpa", data_root=tmp_path, train=9, validation=50, test=7).train) == 9
 
 
 def test_3bpa_leaves_out_what_is_trained_on_unless_the_official_tests_are_there(tmp_path):
@@ -79,7 +81,7 @@ def test_3bpa_leaves_out_what_is_trained_on_unless_the_official_tests_are_there(
         assert torch.cdist(part.pos.reshape(len(part), -1), seen).min() > 1e-3
     for t in (300, 600, 1200):
         write_waters(folder / f"test_{t}K.xyz", 7, seed=t)
-    official = load_molecules("3bpa", data_root=tmp_path)
+    official = load_molecules("3bpa", data_root=tmp_path, test=7)
     assert [len(part) for part in official.tests.values()] == [7, 7, 7] and official.notes == ()
 
 
@@ -92,7 +94,7 @@ def test_the_official_tests_of_3bpa_are_fetched_also_where_the_substitute_is_the
     write_waters(folder / "train_mixedT.xyz", 500, seed=1)
     atoms(folder / "iso_atoms.xyz")
     assert "not the official test sets" in load_molecules("3bpa", data_root=tmp_path).notes[0]
-    found = load_molecules("3bpa", data_root=tmp_path, download=True)
+    found = load_molecules("3bpa", data_root=tmp_path, test=7, download=True)
     assert found.notes == () and [len(part) for part in found.tests.values()] == [7, 7, 7]
 
     def unreachable(file, folder, **options):

@@ -56,7 +56,7 @@ def test_true_data_pass_with_total_pseudopotential_and_atomisation_energies():
         (-1, 1, "wanted at most 100 eV per atom"),
         (1, 1 / KCAL, "rise by 0.0433 times the work against the forces"),
         (1, -1, "rise by -0.999 times the work against the forces, .* gradients rather than forces"),
-        (1, 1000, "forces have a root mean square of .* eV/Å, wanted at most 100; likely kcal/mol/Å"),
+        (1, 20, "forces of frames of one molecule have a root mean square of .* eV/Å, wanted at most 15; likely kcal"),
     ],
 )
 def test_wrong_units_are_named_and_a_stated_unit_is_believed(energy, forces, words):
@@ -64,6 +64,16 @@ def test_wrong_units_are_named_and_a_stated_unit_is_believed(energy, forces, wor
     with pytest.raises(MoleculeError, match=f"mine.xyz: .*{words}.*FILE:unit="):
         check_molecules(data, where="mine.xyz")
     check_molecules(data, where="mine.xyz", units=False)
+
+
+def test_forces_of_few_or_different_molecules_may_be_harder():
+    data = chain(50)
+    for some in (data[:19], dataclasses.replace(data, z=data.z.clone().index_fill_(0, torch.tensor(2), 8))):
+        check_molecules(scaled(some, 1, 4))
+        with pytest.raises(
+            MoleculeError, match="forces have a root mean square of .* eV/Å, wanted at most 100; likely"
+        ):
+            check_molecules(scaled(some, 1, 1000))
 
 
 def test_energies_are_compared_with_isolated_atoms_of_the_same_file():

@@ -104,6 +104,45 @@ def test_what_the_model_does_not_take_is_named_with_its_frame(folder, capsys):
     assert "nothing/config.json: not found" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("positions", "words"),
+    [
+        ([[0, 0, 0], [0.1, 0, 0], [2, 0, 0]], "frame 0: atoms 0 and 1 are 0.100 Å apart"),
+        ([[0, 0, 0], [1, 0, 0], [40, 0, 0]], "frame 0: atom 2 has no neighbour within the cutoff of 5.0 Å"),
+        ([[0, 0, 0], [1, 0, 0], [np.nan, 0, 0]], "frame 0: the position of atom 2 is [nan, 0.0, 0.0]"),
+    ],
+)
+def test_geometries_that_cannot_be_right_are_named(folder, capsys, positions, words):
+    atoms = molecule("H2O")
+    atoms.positions = positions
+    write("mine.extxyz", atoms)
+    assert main(["predict-molecule", "mine.extxyz", "--model", "model"]) == 1
+    assert words in capsys.readouterr().err
+    allowed = main(["predict-molecule", "mine.extxyz", "--model", "model", "--allow-isolated"])
+    assert allowed == (0 if "no neighbour" in words else 1)
+
+
+def test_labels_that_are_not_finite_are_a_note_or_an_error_where_they_were_named(folder, capsys):
+    frames = [molecule("H2O"), molecule("H2O")]
+    for atoms, energy in zip(frames, (-2000.0, np.nan), strict=True):
+        atoms.info["REF_energy"] = energy
+    write("mine.extxyz", frames)
+    assert main(["predict-molecule", "mine.extxyz", "--model", "model"]) == 0
+    found = capsys.readouterr().out
+    assert "note: no errors of energy: mine.extxyz: frame 1 has energy that" in found and "nan meV" not in found
+    assert main(["predict-molecule", "mine.extxyz:energy=REF_energy", "--model", "model"]) == 1
+    assert "frame 1 has energy that is not finite" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_run_will_do(folder, capsys):
+    write("mine.xyz", molecule("H2O"))
+    outputs = []
+    for model in ("model", "."):
+        assert main(["predict-molecule", "mine.xyz", "--model", model]) == 0
+        outputs.append(capsys.readouterr().out)
+    assert outputs[0] == outputs[1]
+
+
 def test_labels_have_the_names_and_the_unit_that_the_path_states(folder, capsys):
     atoms = molecule("H2O")
     calculator = WeightspaceCalculator("model")

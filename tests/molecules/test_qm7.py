@@ -75,6 +75,21 @@ def test_energies_belong_beside_the_archive(tmp_path):
         load_molecules("qm7", data_root=tmp_path)
 
 
+def test_fewer_molecules_than_the_split_names_are_refused_where_not_all_sizes_are_given(tmp_path):
+    (tmp_path / "qm7").mkdir()
+    names = [f"{k:04d}.xyz" for k in range(12)]
+    write(tmp_path / "qm7" / "qml_qm7_xyz.tar.gz", {f"qm7/{name}": XYZ["0001.xyz"] for name in names})
+    (tmp_path / "qm7" / "hof_qm7.txt").write_text("".join(f"{name} -259.0 -270.0\n" for name in names))
+    words = (
+        "qm7: the split names 7101 molecules, found 12; ask for fewer .train=, validation=, test=.*run with download"
+    )
+    for sizes in ({}, {"train": 5}, {"validation": 2, "test": 3}):
+        with pytest.raises(MoleculeError, match=words):
+            load_molecules("qm7", data_root=tmp_path, **sizes)
+    splits = load_molecules("qm7", data_root=tmp_path, train=5, validation=3, test=4)
+    assert (len(splits.train), len(splits.validation), len(splits.tests["test"])) == (5, 3, 4)
+
+
 def test_the_baseline_is_a_fit_on_element_counts():
     generator = torch.Generator().manual_seed(0)
     sizes = torch.randint(1, 6, (60,), generator=generator)

@@ -9,8 +9,15 @@ import pytest
 import torch
 
 from weightspace.errors import ConfigurationError, MoleculeError
-from weightspace.molecules import load_molecules
-from weightspace.molecules._qm9 import published_split, read_sdf_and_csv, target_and_split, uncharacterised
+from weightspace.molecules import _downloads, load_molecules
+from weightspace.molecules._qm9 import (
+    RECORDS,
+    UNCHARACTERISED,
+    published_split,
+    read_sdf_and_csv,
+    target_and_split,
+    uncharacterised,
+)
 from weightspace.molecules._qm9_processed import read_processed
 from weightspace.molecules._qm9_targets import ATOM_REFERENCES, TARGETS, UNITS
 from weightspace.molecules._sdf import read_sdf
@@ -123,8 +130,60 @@ def test_unknown_targets_and_splits_and_short_files_are_refused(tmp_path):
     folder.mkdir()
     (folder / "gdb9.sdf").write_bytes((FOLDER / "sample.sdf").read_bytes())
     (folder / "gdb9.sdf.csv").write_bytes((FOLDER / "sample.sdf.csv").read_bytes())
+    with pytest.raises(ConfigurationError, match="found no uncharacterized.txt in .* from https://ndownloader"):
+        load_molecules("qm9:U0", data_root=tmp_path)
+    (folder / "uncharacterized.txt").write_text("")
     with pytest.raises(MoleculeError, match="found 10 records, wanted the 133885 that the published splits name"):
         load_molecules("qm9:U0", data_root=tmp_path)
+    (folder / "gdb9.sdf.csv").unlink()
+    with pytest.raises(ConfigurationError, match="found no qm9.zip in .* pass download=True .*qm9.zip from https://"):
+        load_molecules("qm9:U0", data_root=tmp_path)
+
+
+def test_a_missing_list_is_fetched_beside_records_that_lie_elsewhere(tmp_path, monkeypatch):
+    for name in ("sdf", "sdf.csv"):
+        (tmp_path / f"gdb9.{name}").write_bytes((FOLDER / f"sample.{name}").read_bytes())
+    fetched = []
+
+    def fetch(file, folder, **options):
+        folder.mkdir(parents=True)
+        (folder / file.name).write_text("")
+        fetched.append(file.name)
+
+    monkeypatch.setattr(_downloads, "fetch", fetch)
+    with pytest.raises(MoleculeError, match="found 10 records"):
+        load_molecules("qm9:U0", data_root=tmp_path, download=True)
+    assert fetched == ["uncharacterized.txt"]
+
+
+@pytest.mark.slow
+def test_the_whole_of_qm9_is_split_as_published(tmp_path):
+    """Made-up molecules in files as long as the published ones: number k is a row of carbons with the energy of k."""
+    folder, atom = tmp_path / "qm9", "{:10.4f}    0.0000    0.0000 C   0  0  0  0  0  0  0  0  0  0  0  0\n"
+    folder.mkdir()
+    with open(folder / "gdb9.sdf", "w") as file:
+        for k in range(RECORDS):
+            atoms = "".join(atom.format(1.5 * i) for i in range(1 + k % 3))
+            file.write(f"gdb_{k + 1}\n\n\n{1 + k % 3:3d}  0  0     0  0  0  0  0  0999 V2000\n{atoms}M  END\n$$$$\n")
+    with open(folder / "gdb9.sdf.csv", "w") as file:
+        columns = [column for column, _ in TARGETS.values()]
+        file.write(",".join(["mol_id", *columns]) + "\n")
+        file.writelines(f"gdb_{k + 1}," + ",".join([str(-1e-4 * k)] * len(columns)) + "\n" for k in range(RECORDS))
+    refused = np.sort(np.random.default_rng(0).choice(RECORDS, UNCHARACTERISED, replace=False))
+    (folder / "uncharacterized.txt").write_text("".join(f"  {k + 1}  C\n" for k in refused))
+    kept = np.setdiff1d(np.arange(RECORDS), refused)
+    for name, seed, sizes in (("U0", 42, (110000, 10000, 10831)), ("U0:egnn", 0, (100000, 17748, 13083))):
+        splits = load_molecules(f"qm9:{name}", data_root=tmp_path)
+        parts = [splits.train, splits.validation, splits.tests["test"]]
+        assert tuple(map(len, parts)) == sizes
+        order = kept[np.random.RandomState(seed).permutation(len(kept))]
+        found = torch.cat([part.values["U0"] for part in parts]) / (-1e-4 * HARTREE)
+        assert np.array_equal(found.round().long().numpy(), order)
+        assert np.array_equal(torch.cat([part.num_atoms for part in parts]).numpy(), 1 + order % 3)
+    few = load_molecules("qm9:U0", data_root=tmp_path, train=5, validation=4, test=3)
+    assert [len(part) for part in (few.train, few.validation, few.tests["test"])] == [5, 4, 3]
+    with pytest.raises(MoleculeError, match="the split dimenet has 10000 molecules in a part, 10001 were asked for"):
+        load_molecules("qm9:U0", data_root=tmp_path, validation=10001)
 
 
 def test_the_published_archive_is_unpacked_by_name_and_pygs_file_is_counted(tmp_path):

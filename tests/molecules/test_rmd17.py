@@ -97,6 +97,25 @@ def test_files_shorter_than_the_official_split_are_refused_where_no_sizes_are_gi
         load_molecules("rmd17:ethanol", data_root=tmp_path, train=100)
 
 
+def test_an_own_file_in_another_unit_is_told_by_its_energies_and_read_where_that_is_named(tmp_path):
+    path = tmp_path / "mine.npz"
+    wanted = write(path, 30, np.random.default_rng(0))
+    assert torch.equal(read_molecules(path).energy, torch.tensor(wanted["energies"]) * KCAL)
+    for unit, size in (("eV", 1.0), ("Hartree", 27.211386245988)):
+        energies, forces = wanted["energies"] * KCAL / size, wanted["forces"] / size
+        np.savez(path, **(wanted | {"energies": energies, "forces": forces}))
+        with pytest.raises(
+            MoleculeError, match=f"mine.npz: energies, read as kcal/mol, look like .* in {unit}; name th"
+        ):
+            read_molecules(path)
+        found = read_molecules(f"{path}:unit={unit}")
+        assert torch.allclose(found.energy, torch.tensor(energies) * size, rtol=1e-14)
+        assert torch.allclose(found.forces, torch.tensor(forces).reshape(-1, 3) * size, rtol=1e-14)
+        assert torch.equal(read_molecules(f"{path}:unit=kcal/mol").energy, torch.tensor(energies) * KCAL)
+    with pytest.raises(ConfigurationError, match="npz files have the arrays of rMD17, under their names; give no keys"):
+        read_molecules(f"{path}:energy=E")
+
+
 def test_damaged_and_ragged_files_say_so(tmp_path):
     rng = np.random.default_rng(0)
     path = tmp_path / "rmd17/rmd17_ethanol_train_01.npz"

@@ -83,7 +83,7 @@ def add_bench_molecules(commands: Commands) -> None:
 
 PREDICTION_PAGE = """\
 examples:
-  weightspace predict-molecule mine.xyz --model runs/molecules/rmd17-ethanol/tensornet/seed0/model
+  weightspace predict-molecule mine.xyz --model runs/molecules/rmd17-ethanol/tensornet/seed0
   weightspace predict-molecule mine.xyz:energy=dft:unit=kcal/mol --model MODEL
   weightspace predict-molecule mine.cif --model MODEL --relax --forces relaxed.extxyz"""
 
@@ -110,7 +110,7 @@ def add_predict_molecule(commands: Commands) -> None:
     parser.add_argument(
         "file", help="any that ASE reads: .xyz, .extxyz, .cif, .pdb, .traj, .db, ...; labels as FILE:unit=kcal/mol"
     )
-    parser.add_argument("--model", type=Path, required=True, help="folder of a saved model, such as .../seed0/model")
+    parser.add_argument("--model", type=Path, required=True, help="folder of a run or of a saved model, such as .../seed0")
     parser.add_argument("--forces", type=Path, metavar="FILE", help="write energies and forces there, extended XYZ")
     parser.add_argument("--relax", action="store_true", help="relax each geometry first")
     parser.add_argument("--fmax", type=float, default=0.01, help="largest force left by --relax, eV/Å (default: 0.01)")

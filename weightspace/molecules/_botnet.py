@@ -1,5 +1,6 @@
 """AcAc and 3BPA, the benchmarks of BOTNet and MACE: training at one temperature, tests at higher ones."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from weightspace.molecules._molecules import MolecularSplits, Molecules
 from weightspace.molecules._sources import THREE_BPA_MIXED, THREE_BPA_TESTS, THREE_BPA_TRAINING, acac_files
 
 TRAINING_FRAMES, VALIDATION_FRAMES = 500, 50  # of the file, and of these
-ACAC_TEST_FRAMES = 650
 TEMPERATURES = (300, 600, 1200)
+ACAC_TESTS = {"300 K": 650, "600 K": 650}
+THREE_BPA_OFFICIAL = {"300 K": 1669, "600 K": 2138, "1200 K": 2139}
 MIXED = {300: slice(0, 167), 600: slice(167, 334), 1200: slice(334, 500)}  # frames of train_mixedT.xyz
 SUBSTITUTE = "not the official test sets: frames of train_mixedT.xyz that are not in train_300K.xyz (136 / 167 / 166)"
 
@@ -36,7 +38,7 @@ def load_acac(variant: str, asked: Asked) -> MolecularSplits:
     isolated = _isolated(folder / "isolated_atoms.xyz")
     fitted = _frames(folder / file)
     name = "acac:600K" if variant == "600K" else "acac"
-    return _splits(name, fitted, tests, isolated, asked, published=ACAC_TEST_FRAMES)
+    return _splits(name, fitted, tests, isolated, asked, published=ACAC_TESTS)
 
 
 def load_3bpa(asked: Asked) -> MolecularSplits:
@@ -53,12 +55,13 @@ def load_3bpa(asked: Asked) -> MolecularSplits:
     fitted = _frames(folder / "train_300K.xyz")
     official = {f"{t} K": folder / f"test_{t}K.xyz" for t in TEMPERATURES}
     notes: tuple[str, ...] = ()
+    published: Mapping[str, int] = {}
     if all(path.is_file() for path in official.values()):
-        tests = {label: _frames(path) for label, path in official.items()}
+        tests, published = {label: _frames(path) for label, path in official.items()}, THREE_BPA_OFFICIAL
     else:
         tests, notes = _mixed_blocks(_frames(folder / "train_mixedT.xyz"), fitted), (SUBSTITUTE,)
     isolated = _isolated(folder / "iso_atoms.xyz")
-    return _splits("3bpa", fitted, tests, isolated, asked, notes=notes)
+    return _splits("3bpa", fitted, tests, isolated, asked, published=published, notes=notes)
 
 
 def _folder_of_3bpa(asked: Asked) -> Path:
@@ -109,7 +112,7 @@ def _splits(
     isolated: dict[int, float],
     asked: Asked,
     *,
-    published: int = 0,
+    published: Mapping[str, int],
     notes: tuple[str, ...] = (),
 ) -> MolecularSplits:
     held = VALIDATION_FRAMES if asked.validation is None else asked.validation
@@ -118,7 +121,7 @@ def _splits(
         check_molecules(frames, where=f"{name}, {label}", isolated=isolated)
     rows = drawn_parts(len(fitted), asked.seed, sizes=(kept, held), where=name, fix=FEWER)
     tested = {
-        label: fixed_subset(len(frames), asked.test, f"{name}, {label}", published=published, fix=FEWER)
+        label: fixed_subset(len(frames), asked.test, f"{name}, {label}", published=published.get(label, 0), fix=FEWER)
         for label, frames in tests.items()
     }
     return MolecularSplits(

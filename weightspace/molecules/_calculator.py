@@ -26,8 +26,8 @@ class WeightspaceCalculator(Calculator):
     step with TensorNet and 5-10 % with SchNet on molecules, 1-6 % on crystals of 8-216 atoms.
 
     Args:
-        model: a model, of which a copy is taken, or the folder that its `save_pretrained` wrote (read in the default
-            dtype).
+        model: a model, of which a copy is taken, or the folder that its `save_pretrained` wrote, or a run's folder
+            (read in the default dtype).
         device: where it runs; None stays where the model is.
         dtype: float64 by default, in which energies are conserved and finite differences true; float32 is faster.
         compile: whether energies and forces run through `torch.compile`.
@@ -110,13 +110,16 @@ def load_model(
     """The model of a folder that `save_pretrained` wrote.
 
     Args:
-        folder: holds `config.json` and `model.safetensors`.
+        folder: holds `config.json` and `model.safetensors`, or a run's folder, which holds them in `model/`.
         model_class: of a user's own model, or its path; None for those of `weightspace.geometric.MODELS`.
 
     Raises:
         CheckpointError: the folder is not what it should be.
         ConfigurationError: `model_class` is not a model of atoms, or the device cannot be used.
     """
+    inner = Path(folder) / "model"
+    if (inner / "config.json").is_file() and not (Path(folder) / "config.json").is_file():
+        folder = inner
     if model_class is None:
         return pretrained.from_pretrained(folder, *MODELS)
     found = factory_from(model_class) if isinstance(model_class, str) else model_class

@@ -13,10 +13,11 @@ from weightspace.molecules._symbols import symbol_of
 from weightspace.molecules._units import HARTREE, KCAL_MOL
 
 CLOSEST = 0.3  # Å; the shortest bond, of H2, is 0.74 Å
-HARDEST = 100.0  # eV/Å, root mean square over a set; thermal frames have about 1
+HARDEST = 100.0  # eV/Å, root mean square over a set
+HARDEST_FRAMES, FRAMES = 15.0, 20  # the same of so many frames of one molecule; thermal ones have about 1
 DEEPEST_BOND, HIGHEST_BOND = -20.0, 100.0  # eV per atom relative to isolated atoms; diamond has -7.4
 MARGIN = 1.25  # relativistic energies of heavy elements lie below the estimate
-HARTREE_WINDOW = (0.0362, 0.0395)  # all-electron energies are 1.0 to 1.06 of the estimate: over 27.2 in Hartree
+ALL_ELECTRONS = (0.985, 1.075)  # of the estimate; true ones are 1.0 to 1.06
 SOFTEST = 0.2  # eV/Å, root mean square: forces of frames have about 1 in eV/Å, 0.04 in Hartree/Å
 PAIRS, TRUSTED, WIDEST = 500, 0.8, 5.0
 HOW = "convert the file, or name its unit: FILE:unit=kcal/mol, FILE:unit=Hartree; FILE:unit=eV switches this check off"
@@ -30,10 +31,11 @@ def check_molecules(
     Units are judged by what physics excludes: energies below those of all electrons of the free atoms (about
     -13.6 Z^2.4 eV each); more than 100 eV per atom above, or 20 below, the isolated atoms; forces whose root mean
     square exceeds 100 eV/Å; energy differences between consecutive frames that follow the work of the forces
-    (correlation above 0.8) with a factor outside 1/5 to 5. And by what is likely: energies as all electrons have them
+    (correlation above 0.8) with a factor outside 1/5 to 5; 20 frames of one molecule whose forces have more than
+    15 eV/Å (at 300 K they have about 1). And by what is likely: energies as all electrons have them
     in Hartree, where forces are below 0.2 eV/Å or missing. Few molecules have valence electrons alone with such an
     energy in eV (hexanethiol by GFN2-xTB): state their unit. Energies of pseudopotentials in another unit, without
-    forces and isolated atoms, cannot be told.
+    forces and isolated atoms, cannot be told, nor those in Hartree whose forces are in Hartree, too.
 
     Args:
         molecules: as read; the order of frames matters for the last rule alone.
@@ -141,17 +143,43 @@ def _plausible_energies(molecules: Molecules, where: str, isolated: Mapping[int,
         bond = (energy - _summed(table[molecules.z], molecules)) / sizes
         outside = (bond < DEEPEST_BOND) | (bond > HIGHEST_BOND)
         _refuse(outside, bond, where, f"from {DEEPEST_BOND:g} to {HIGHEST_BOND:g} eV per atom beside isolated atoms")
-    free = -0.5 * HARTREE * _summed(molecules.z.to(energy.dtype) ** 2.4, molecules)
+    free = _free_atoms(molecules)
     per_atom = energy / sizes
     _refuse(energy < MARGIN * free, per_atom, where, "no less than all electrons of the free atoms have")
     _refuse(per_atom > HIGHEST_BOND, per_atom, where, f"at most {HIGHEST_BOND:g} eV per atom")
-    ratio = energy / free
-    within = HARTREE_WINDOW[0] < float(ratio.min()) and float(ratio.max()) < HARTREE_WINDOW[1]
-    if within and (molecules.forces is None or _root_mean_square(molecules.forces) < SOFTEST):
+    if _as_all_electrons(molecules, HARTREE):
         raise MoleculeError(
             f"{where}: energies per atom of {float(per_atom[0]):.5g} look like those of all electrons in Hartree, "
             f"wanted eV; {HOW}"
         )
+
+
+def check_kcal(molecules: Molecules, *, where: str) -> None:
+    """Refuses energies that look like those of all electrons if the factor from kcal/mol had not been applied.
+
+    Raises:
+        MoleculeError: they were in eV or Hartree before.
+    """
+    for unit, size in (("eV", 1.0), ("Hartree", HARTREE)):
+        if _as_all_electrons(molecules, size / KCAL_MOL):
+            raise MoleculeError(
+                f"{where}: energies, read as kcal/mol, look like those of all electrons in {unit}; name their unit: "
+                f"FILE:unit={unit}, or FILE:unit=kcal/mol, which switches this check off"
+            )
+
+
+def _free_atoms(molecules: Molecules) -> Tensor:
+    """About what all electrons of the free atoms have, in eV (G,)."""
+    return -0.5 * HARTREE * _summed(molecules.z.double() ** 2.4, molecules)
+
+
+def _as_all_electrons(molecules: Molecules, factor: float) -> bool:
+    """Whether all energies times a factor would be those of all electrons, and forces are soft or missing."""
+    if molecules.energy is None or not len(molecules):
+        return False
+    ratio = factor * molecules.energy / _free_atoms(molecules)
+    within = ALL_ELECTRONS[0] < float(ratio.min()) and float(ratio.max()) < ALL_ELECTRONS[1]
+    return within and (molecules.forces is None or _root_mean_square(molecules.forces) < SOFTEST)
 
 
 def _refuse(wrong: Tensor, value: Tensor, where: str, wanted: str) -> None:
@@ -175,9 +203,12 @@ def _plausible_forces(molecules: Molecules, where: str) -> None:
     if molecules.forces is None or not len(molecules.pos):
         return
     rms = _root_mean_square(molecules.forces)
-    if rms > HARDEST:
+    frames = len(molecules) >= FRAMES and molecules.cell is None and _one_molecule(molecules, len(molecules))
+    most = HARDEST_FRAMES if frames else HARDEST
+    if rms > most:
         raise MoleculeError(
-            f"{where}: forces have a root mean square of {rms:.4g} eV/Å, wanted at most {HARDEST:g}; likely "
+            f"{where}: forces {'of frames of one molecule ' * frames}have a root mean square of {rms:.4g} eV/Å, wanted "
+            f"at most {most:g}; likely "
             f"kcal/mol/Å ({KCAL_MOL} eV/Å) or Hartree/bohr (51.42 eV/Å): {HOW}"
         )
 
@@ -185,15 +216,13 @@ def _plausible_forces(molecules: Molecules, where: str) -> None:
 def _forces_fit_energies(molecules: Molecules, where: str) -> None:
     """Consecutive frames of one molecule: the energy rises by the work against the mean force."""
     energy, forces = molecules.energy, molecules.atom_values.get(FORCES)
-    if energy is None or forces is None or molecules.cell is not None or len(molecules) < 20:
+    if energy is None or forces is None or molecules.cell is not None or len(molecules) < FRAMES:
         return
     n = int(molecules.num_atoms[0])
     count = min(PAIRS + 1, len(molecules))
-    if bool((molecules.num_atoms[:count] != n).any()):
+    if n < 2 or not _one_molecule(molecules, count):
         return
-    z, pos, force = (x[: count * n].reshape(count, n, -1) for x in (molecules.z, molecules.pos, forces))
-    if bool((z != z[:1]).any()) or n < 2:
-        return
+    pos, force = (x[: count * n].reshape(count, n, 3) for x in (molecules.pos, forces))
     pos = pos - pos.mean(1, keepdim=True)
     turn = _turns(pos[1:], pos[:-1])
     moved, pull = pos[1:] @ turn - pos[:-1], force[1:] @ turn + force[:-1]
@@ -208,6 +237,15 @@ def _forces_fit_energies(molecules: Molecules, where: str) -> None:
             f"about 1; energies and forces are in different units (1 eV = 23.06 kcal/mol, 1 Hartree = 27.21 eV), or "
             f"these are gradients rather than forces: {HOW}"
         )
+
+
+def _one_molecule(molecules: Molecules, count: int) -> bool:
+    """Whether the first frames hold the same atoms in the same order."""
+    n = int(molecules.num_atoms[0])
+    if bool((molecules.num_atoms[:count] != n).any()):
+        return False
+    z = molecules.z[: count * n].reshape(count, n)
+    return not bool((z != z[:1]).any())
 
 
 def _turns(moved: Tensor, fixed: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def nbody_splits(
         test: systems to report.
         exact: False simulates as the published generator does (`simulate_charged_particles`), for numbers that stand
             beside published ones: half of its systems meet a force that it cuts, and their energy is not conserved.
-            True conserves it in all (`simulate_exactly`, a minute).
+            True conserves it in all (`simulate_exactly`, two minutes).
         progress: taken for the sake of one signature for all data sets; there is nothing to load.
 
     Raises:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from weightspace.errors import ConfigurationError, MoleculeError
-from weightspace.molecules._ase_files import Labels, path_and_labels, read_extxyz
+from weightspace.molecules._ase_files import UNITS, Labels, path_and_labels, read_extxyz
 from weightspace.molecules._asked import Asked
-from weightspace.molecules._checks import check_molecules
+from weightspace.molecules._checks import check_kcal, check_molecules
 from weightspace.molecules._database import read_database
 from weightspace.molecules._draws import random_split
 from weightspace.molecules._molecules import MolecularSplits, Molecules
@@ -23,9 +23,9 @@ def read_molecules(spec: str | Path) -> Molecules:
     """The molecules of one file, checked; with energies and forces where it has them.
 
     Args:
-        spec: path to .xyz or .extxyz, .db or .json (ASE database), or .npz (arrays and kcal/mol as in rMD17); labels
-            of other names and units as `FILE:energy=KEY:forces=KEY:unit=kcal/mol` (eV, kcal/mol, kJ/mol, Hartree; of
-            forces the same per Å).
+        spec: path to .xyz or .extxyz, .db or .json (ASE database), or .npz (arrays as in rMD17, and kcal/mol
+            unless a unit is given); labels of other names and units as `FILE:energy=KEY:forces=KEY:unit=kcal/mol` (eV,
+            kcal/mol, kJ/mol, Hartree; of forces the same per Å).
 
     Raises:
         ConfigurationError: no such file, an unknown kind, or ASE is missing.
@@ -45,14 +45,16 @@ def _read(spec: str) -> tuple[Molecules, dict[int, float]]:
         what = f"isolated atoms alone ({len(isolated)})" if isolated else "nothing"
         raise MoleculeError(f"{path}: found {what}, wanted molecules; add frames without config_type=isolated_atom")
     check_molecules(molecules, where=str(path), isolated=isolated, units=not labels.stated)
+    if path.suffix == ".npz" and not labels.stated:
+        check_kcal(molecules, where=str(path))
     return molecules, isolated
 
 
 def _read_kind(path: Path, labels: Labels) -> tuple[Molecules, dict[int, float]]:
     if path.suffix == ".npz":
-        if labels != Labels():
-            raise ConfigurationError(f"{path}: npz files are read as those of rMD17, in kcal/mol; no keys, no unit")
-        return read_npz(path), {}
+        if labels.energy or labels.forces:
+            raise ConfigurationError(f"{path}: npz files have the arrays of rMD17, under their names; give no keys")
+        return read_npz(path, unit=UNITS[labels.unit if labels.stated else "kcal/mol"]), {}
     return (read_database if path.suffix in (".db", ".json") else read_extxyz)(path, labels)
 
 

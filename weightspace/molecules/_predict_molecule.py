@@ -67,7 +67,7 @@ def predict_molecules(
     Args:
         file: any that ASE reads, with one or more frames; pickles are refused, as reading one runs what is in it.
             `FILE:energy=KEY:forces=KEY:unit=kcal/mol` says how its labels are named and what unit they have.
-        model: folder that `save_pretrained` wrote, such as `model/` of a finished run.
+        model: folder that `save_pretrained` wrote, or that of a finished run.
         forces: extended XYZ file to write with geometries, energies and forces (and stresses of crystals).
         relaxation: relax each geometry first; None for the geometries as they are.
         model_class: path of a user's own model, package.module:Class.
@@ -170,6 +170,13 @@ def _predicted(
     return _Prediction(copy, relaxed)
 
 
+def _finite(labels: list[Any] | None, file: Path, name: str) -> list[Any] | None:
+    for row, label in enumerate(labels or ()):
+        if not np.isfinite(np.asarray(label, dtype=float)).all():
+            raise MoleculeError(f"{file}: frame {row} has {name} that is not finite; correct or leave out this frame")
+    return labels
+
+
 @dataclass(frozen=True)
 class _Wanted:
     """Labels of the file, in eV and eV/Å: None where there are none; what must be said of them."""
@@ -180,12 +187,12 @@ class _Wanted:
 
     @classmethod
     def of(cls, frames: "list[Atoms]", file: Path, labels: Labels) -> "_Wanted":
-        """Read them; labels that not all frames have are an error only where their key was given."""
+        """Read them; labels that not all frames have, or nan, are an error only where their key was given."""
         found: dict[str, list[Any] | None] = {}
         notes = []
         for name, key in ((ENERGY, labels.energy), (FORCES, labels.forces)):
             try:
-                found[name] = labels_of(frames, file, name, key)
+                found[name] = _finite(labels_of(frames, file, name, key), file, name)
             except MoleculeError as error:
                 if key is not None:
                     raise

@@ -12,7 +12,7 @@ from weightspace.data_root import data_folder
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules._asked import Asked
 from weightspace.molecules._checks import check_molecules
-from weightspace.molecules._downloads import AGAIN
+from weightspace.molecules._downloads import AGAIN, FEWER
 from weightspace.molecules._draws import random_split
 from weightspace.molecules._molecules import ENERGY, MolecularSplits, Molecules
 from weightspace.molecules._sources import QM7_REPOSITORY
@@ -20,7 +20,7 @@ from weightspace.molecules._symbols import atomic_number
 from weightspace.molecules._units import KCAL_MOL
 
 ARCHIVE, ENERGIES = "qml_qm7_xyz.tar.gz", "hof_qm7.txt"
-VALIDATION, TEST = 1000, 1101
+MOLECULES, VALIDATION, TEST = 7101, 1000, 1101
 DFTB3 = "dftb3_energy"
 
 
@@ -31,7 +31,7 @@ def load_qm7(asked: Asked) -> MolecularSplits:
 
     Raises:
         ConfigurationError: no data folder.
-        MoleculeError: files that are not as published.
+        MoleculeError: files that are not as published, or hold fewer molecules where not all sizes are given.
     """
     try:
         folder = data_folder("qm7", ARCHIVE, asked.data_root)
@@ -40,6 +40,8 @@ def load_qm7(asked: Asked) -> MolecularSplits:
         folder = asked.files("qm7", [QM7_REPOSITORY])
         molecules = read_qm7(folder / QM7_REPOSITORY.name, None)
     check_molecules(molecules, where="qm7")
+    if len(molecules) < MOLECULES and None in asked.sizes:
+        raise MoleculeError(f"qm7: the split names {MOLECULES} molecules, found {len(molecules)}; {FEWER}")
     rows = random_split(len(molecules), asked.seed, sizes=asked.sizes, defaults=(VALIDATION, TEST), where="qm7")
     return qm7_splits("qm7", molecules, rows)
 

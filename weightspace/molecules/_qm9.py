@@ -4,6 +4,7 @@ import csv
 import shutil
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from zipfile import BadZipFile, ZipFile
@@ -144,11 +145,11 @@ def _all(asked: Asked) -> Molecules:
         molecules = read_processed(processed)
         _expect(len(molecules), KEPT, "molecules", processed)
         return molecules
-    folder = _published(asked)
+    folder, refused = _published(asked)
     molecules = read_sdf_and_csv(folder / SDF, folder / TABLE, progress=asked.progress)
     _expect(len(molecules), RECORDS, "records", folder / SDF)
     kept = torch.ones(RECORDS, dtype=torch.bool)
-    kept[uncharacterised(folder / REFUSED)] = False
+    kept[uncharacterised(refused)] = False
     return molecules[kept]
 
 
@@ -165,12 +166,15 @@ def _processed(root: str | Path | None) -> Path | None:
     return None
 
 
-def _published(asked: Asked) -> Path:
-    """The folder of the SD file, its table and the list, unpacked from the published archive where need be."""
-    try:
-        return data_folder("qm9", SDF, asked.data_root)
-    except ConfigurationError:
-        folder = asked.files("qm9", [QM9_MOLECULES, QM9_REFUSED])
+def _published(asked: Asked) -> tuple[Path, Path]:
+    """The folder of the SD file and its table, unpacked from the published archive where need be, and the list."""
+    folder: Path | None = None
+    with suppress(ConfigurationError):
+        folder = data_folder("qm9", SDF, asked.data_root)
+    if folder is not None and (folder / TABLE).is_file():
+        beside = folder / REFUSED
+        return folder, beside if beside.is_file() else asked.files("qm9", [QM9_REFUSED]) / REFUSED
+    folder = asked.files("qm9", [QM9_MOLECULES, QM9_REFUSED])
     archive = folder / QM9_MOLECULES.name
     try:
         with ZipFile(archive) as packed:
@@ -180,7 +184,7 @@ def _published(asked: Asked) -> Path:
                 (folder / f"{name}.part").replace(folder / name)
     except (BadZipFile, KeyError, zlib.error, EOFError) as error:
         raise MoleculeError(f"{archive}: found no whole {SDF} and {TABLE} ({error}); {AGAIN}") from error
-    return folder
+    return folder, folder / REFUSED
 
 
 def uncharacterised(path: Path) -> list[int]:

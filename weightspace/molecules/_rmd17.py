@@ -54,7 +54,11 @@ def known_name(molecule: str) -> str:
 
 
 def read_npz(
-    path: Path, rows: NDArray[np.int64] | None = None, *, fix: str = "write it again by numpy.savez"
+    path: Path,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    fix: str = "write it again by numpy.savez",
+    unit: float = KCAL_MOL,
 ) -> Molecules:
     """Frames of one molecule in the format of rMD17, kcal/mol to eV.
 
@@ -62,6 +66,7 @@ def read_npz(
         path: npz with nuclear_charges (n,), coords (G, n, 3), energies (G,) and forces (G, n, 3).
         rows: which frames, in this order; all by default.
         fix: what to do about a damaged file, for the error.
+        unit: of energies, and of forces per Å, in eV.
 
     Raises:
         MoleculeError: not such a file, an array is missing, or shapes do not fit each other.
@@ -82,8 +87,8 @@ def read_npz(
         z=torch.from_numpy(z.astype(np.int64)).repeat(frames),
         pos=torch.from_numpy(pos.reshape(-1, 3).astype(np.float64)),
         ptr=torch.arange(frames + 1) * len(z),
-        values={ENERGY: torch.from_numpy(energies.astype(np.float64)) * KCAL_MOL},
-        atom_values={FORCES: torch.from_numpy(forces.reshape(-1, 3).astype(np.float64)) * KCAL_MOL},
+        values={ENERGY: torch.from_numpy(energies.astype(np.float64)) * unit},
+        atom_values={FORCES: torch.from_numpy(forces.reshape(-1, 3).astype(np.float64)) * unit},
     )
 
 

@@ -270,7 +270,7 @@ def test_one_cutoff_for_every_model(here, sample):
     assert all(replace(plan, cutoff=None).entries(sample)[k].arguments != e.arguments for k, e in enumerate(entries))
     with pytest.raises(ConfigurationError, match="small: mine:small takes no argument of that name"):
         run_benchmark(replace(plan, models=["mine:small"]))
-    with pytest.raises(ConfigurationError, match="found -1, wanted a positive number of Å"):
+    with pytest.raises(ConfigurationError, match="found -1, wanted a positive, finite number of Å"):
         run_benchmark(replace(plan, cutoff=-1))
 
 

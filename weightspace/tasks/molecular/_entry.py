@@ -1,6 +1,7 @@
 """What is compared: a model, its sizes, and how it is trained."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -119,8 +120,8 @@ class BenchmarkModel:
         Raises:
             ConfigurationError: the factory takes no cutoff, or it is not positive.
         """
-        if not cutoff > 0:
-            raise ConfigurationError(f"cutoff: found {cutoff}, wanted a positive number of Å")
+        if not 0 < cutoff < math.inf:
+            raise ConfigurationError(f"cutoff: found {cutoff}, wanted a positive, finite number of Å")
         if "cutoff" not in inspect.signature(factory_from(self.factory)).parameters:
             raise ConfigurationError(
                 f"cutoff: {self.name}: {self.factory} takes no argument of that name; leave it out, or leave out "

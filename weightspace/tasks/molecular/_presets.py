@@ -48,7 +48,10 @@ MOLECULES: tuple[BenchmarkModel, ...] = (
     _short("mfn", "MatrixFunctionNetwork", 4e-2, channels=16, lmax=1, resolvents=[4, 8], radial=[8, 32]),
     _short("escn", "ESCN", 2e-3, shape=SMALL_ESCN, cutoff=5.0),
 )
-PARTICLES = "sizes as published, learning rates chosen on validation systems at two minutes of one core"
+PARTICLES = (
+    "EGNN as large as published, PONITA and the steerable network smaller (32 channels); learning rates chosen on "
+    "validation systems at two minutes of one core"
+)
 DYNAMICS: tuple[BenchmarkModel, ...] = (
     BenchmarkModel("linear", f"{GEOMETRIC}LinearDynamics", training=_particles(1e-2, patience=5), source=PARTICLES),
     BenchmarkModel("egnn", f"{GEOMETRIC}EGNNDynamics", training=_particles(2e-3), source=PARTICLES),
