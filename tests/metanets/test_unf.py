@@ -221,7 +221,11 @@ def transformer():
     return nn.Sequential(nn.Linear(2, 8), layer, nn.Linear(8, 2)), (torch.zeros(1, 3, 2),)
 
 
-@pytest.mark.parametrize("make", [lambda: (SmallResNet(), (torch.zeros(1, 1, 5, 5),)), transformer])
+def residual():
+    return SmallResNet(), (torch.zeros(1, 1, 5, 5),)
+
+
+@pytest.mark.parametrize("make", [residual, pytest.param(transformer, marks=pytest.mark.slow)])
 def test_it_learns_what_networks_do_on_a_traced_resnet_and_on_a_transformer(make):
     """Predict the spread of a network's outputs on fixed inputs, from its weights; better than the mean on new ones."""
     torch.manual_seed(0)

@@ -292,7 +292,7 @@ def little(path, folder, config):
 @pytest.mark.parametrize(
     ("config", "heading", "measure"),
     [
-        ("inr_dilation.yaml", "Edited images", "mse_x100"),
+        pytest.param("inr_dilation.yaml", "Edited images", "mse_x100", marks=pytest.mark.slow),
         pytest.param("inr_rotation.yaml", "Edited images", "mse_x100", marks=pytest.mark.slow),
         pytest.param("domain_adaptation.yaml", "Beside each other", "accuracy", marks=pytest.mark.slow),
         ("prune.yaml", "Beside each other", "accuracy"),

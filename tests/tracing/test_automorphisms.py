@@ -51,7 +51,14 @@ def test_tiny_networks(make):
     assert round(10 ** log10_actions(graph)) == order
 
 
-@pytest.mark.parametrize("make", [make for make in TINY if make()[2] <= 72], ids=lambda make: make.__name__)
+SEARCHED = [
+    pytest.param(make, marks=[pytest.mark.slow] * (make.__name__ == "grouped_queries"), id=make.__name__)
+    for make in TINY
+    if make()[2] <= 72
+]
+
+
+@pytest.mark.parametrize("make", SEARCHED)
 def test_the_count_is_that_of_a_search_without_refinement(make):
     """Every isomorphism of the graph with itself, by the matcher of networkx; those that move no entry are one."""
     space, graph = topology(make)

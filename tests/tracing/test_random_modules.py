@@ -16,7 +16,7 @@ from tests.tracing import _random_modules as sequences
 from weightspace.testing import assert_function_kept, assert_round_trip, full_state
 
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
-QUICK: dict[str, Any] = {"max_examples": 15, "derandomize": True}
+QUICK: dict[str, Any] = {"max_examples": 8, "derandomize": True}
 OPTIONS: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 

@@ -110,7 +110,7 @@ def add_predict_molecule(commands: Commands) -> None:
     parser.add_argument(
         "file", help="any that ASE reads: .xyz, .extxyz, .cif, .pdb, .traj, .db, ...; labels as FILE:unit=kcal/mol"
     )
-    parser.add_argument("--model", type=Path, required=True, help="folder of a run or of a saved model, such as .../seed0")
+    parser.add_argument("--model", type=Path, required=True, help="folder of a run, such as .../seed0, or of a model")
     parser.add_argument("--forces", type=Path, metavar="FILE", help="write energies and forces there, extended XYZ")
     parser.add_argument("--relax", action="store_true", help="relax each geometry first")
     parser.add_argument("--fmax", type=float, default=0.01, help="largest force left by --relax, eV/Å (default: 0.01)")
