@@ -190,6 +190,11 @@ def distance(x: Tensor, loss: str, *, vectors: bool = False) -> Tensor:
     return (x.square().sum(-1) + 1e-12).sqrt() if vectors else x.abs()
 
 
+def has_forces(splits: MolecularSplits) -> bool:
+    """Whether there are forces of the energies that are to be learnt."""
+    return splits.train.forces is not None and splits.target == "energy"
+
+
 def objective_for(
     model: nn.Module, splits: MolecularSplits, training: MolecularTraining, *, compile: bool = False
 ) -> AbstractObjective:
@@ -205,5 +210,5 @@ def objective_for(
             f"{splits.name}: found a {type(model).__name__}, wanted an AbstractAtomisticModel of "
             "weightspace.geometric, which gives energies; derive yours from it"
         )
-    forces = splits.train.forces is not None and splits.target == "energy" and training.force_weight > 0
+    forces = has_forces(splits) and training.force_weight > 0
     return EnergyObjective(model, training, forces=forces, target=splits.target, compile=compile)

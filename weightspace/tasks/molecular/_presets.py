@@ -2,7 +2,8 @@
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ from weightspace.errors import ConfigurationError
 from weightspace.factory import object_named
 from weightspace.molecules import MolecularSplits
 from weightspace.tasks.molecular._entry import BenchmarkModel, MolecularTraining
-from weightspace.tasks.molecular._objectives import FUTURE
+from weightspace.tasks.molecular._objectives import FUTURE, has_forces
 from weightspace.tasks.molecular._paper_presets import PAPERS
 
 GEOMETRIC = "weightspace.geometric:"
-SHORT = "sizes and training chosen on validation molecules of ethanol by runs of one minute of one core"
+SHORT = (
+    "sizes and training chosen on validation molecules of ethanol by runs of one minute of one core (NequIP's degree by "
+    "runs of five)"
+)
+ALONE = "sizes as for forces, learning rate and batch size chosen on validation molecules of QM7 by runs of one minute"
 
 SMALL_ESCN = {
     "channels": 32,
@@ -37,13 +42,33 @@ def _particles(learning_rate: float, *, patience: int = 100) -> MolecularTrainin
     return MolecularTraining(learning_rate=learning_rate, batch_size=100, check_every=3000, clip=1.0, patience=patience)
 
 
+ENERGY_TRAINING: Mapping[str, tuple[float, int]] = {
+    "schnet": (4e-3, 5),
+    "egnn": (5e-4, 5),
+    "tensornet": (1.25e-3, 5),
+    "ponita": (1.5e-3, 5),
+    "ponita-explicit": (6e-3, 5),
+    "nequip": (3e-2, 5),
+    "mace": (3e-2, 5),
+    "mfn": (1e-2, 5),
+    "escn": (5e-4, 5),
+}
+"""Learning rate and batch size of each model where there are no forces."""
+
+
+def _alone(entry: BenchmarkModel) -> BenchmarkModel:
+    learning_rate, batch_size = ENERGY_TRAINING[entry.name]
+    training = replace(entry.training, learning_rate=learning_rate, batch_size=batch_size)
+    return replace(entry, training=training, source=ALONE)
+
+
 MOLECULES: tuple[BenchmarkModel, ...] = (
     _short("schnet", "SchNet", 4e-3, channels=64, layers=3, num_rbf=32, cutoff=5.0),
     _short("egnn", "EGNN", 2e-3, channels=64, layers=4, cutoff=5.0, update_coordinates=False),
     _short("tensornet", "TensorNet", 5e-3, channels=64),
     _short("ponita", "Ponita", 6e-3, channels=32, layers=3, basis_channels=64),
     _short("ponita-explicit", "PonitaExplicitBasis", 6e-3, channels=64, layers=2),
-    _short("nequip", "NequIP", 3e-2, channels=32, layers=3, lmax=1, radial=[8, 32]),
+    _short("nequip", "NequIP", 3e-2, channels=32, layers=3, lmax=2, radial=[8, 32]),
     _short("mace", "MACE", 3e-2, shape={"channels": 32, "lmax": 2, "hidden_lmax": 1, "radial": [8, 64]}),
     _short("mfn", "MatrixFunctionNetwork", 4e-2, channels=16, lmax=1, resolvents=[4, 8], radial=[8, 32]),
     _short("escn", "ESCN", 2e-3, shape=SMALL_ESCN, cutoff=5.0),
@@ -52,6 +77,7 @@ PARTICLES = (
     "EGNN as large as published, PONITA and the steerable network smaller (32 channels); learning rates chosen on "
     "validation systems at two minutes of one core"
 )
+ENERGIES: tuple[BenchmarkModel, ...] = tuple(_alone(entry) for entry in MOLECULES)
 DYNAMICS: tuple[BenchmarkModel, ...] = (
     BenchmarkModel("linear", f"{GEOMETRIC}LinearDynamics", training=_particles(1e-2, patience=5), source=PARTICLES),
     BenchmarkModel("egnn", f"{GEOMETRIC}EGNNDynamics", training=_particles(2e-3), source=PARTICLES),
@@ -77,8 +103,11 @@ def preset(name: str) -> BenchmarkModel:
 
 
 def presets_for(splits: MolecularSplits) -> dict[str, BenchmarkModel]:
-    """Presets of models that can learn a data set, by name; those of the papers are not among them."""
-    entries = DYNAMICS if FUTURE in splits.train.atom_values else MOLECULES
+    """Presets of models that can learn a data set, by name; those of the papers are not among them.
+
+    Energies alone have learning rates and batch sizes of their own: those chosen with forces are too high for them.
+    """
+    entries = DYNAMICS if FUTURE in splits.train.atom_values else MOLECULES if has_forces(splits) else ENERGIES
     return {entry.name: entry for entry in entries}
 
 
