@@ -16,8 +16,8 @@ from weightspace.tasks.molecular._paper_presets import PAPERS
 
 GEOMETRIC = "weightspace.geometric:"
 SHORT = (
-    "sizes and training chosen on validation molecules of ethanol by runs of one minute of one core (NequIP's degree by "
-    "runs of five)"
+    "sizes and training chosen on validation molecules of ethanol by runs of one minute of one core (the degree of "
+    "NequIP by runs of five)"
 )
 ALONE = "sizes as for forces, learning rate and batch size chosen on validation molecules of QM7 by runs of one minute"
 
