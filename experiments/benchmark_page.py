@@ -19,7 +19,7 @@ from experiments.molecular_benchmark import FOLDER
 from weightspace.errors import ConfigurationError
 from weightspace.factory import factory_from
 from weightspace.reports.molecular import by_conditions, data_section, markdown_table, rows_of, write_figures
-from weightspace.tasks.molecular._presets import DYNAMICS, MOLECULES
+from weightspace.tasks.molecular._presets import DYNAMICS, ENERGY_RATES, MOLECULES
 
 PAGE, FIGURES = ROOT / "docs" / "benchmark.md", ROOT / "docs" / "benchmark"
 MARKED = re.compile(r"(<!-- begin ([\w-]+) -->\n)(.*?)(<!-- end \2 -->)", re.DOTALL)
@@ -74,10 +74,19 @@ def presets_table() -> str:
                 "all pairs" if cutoff is None else f"{cutoff:g}",
                 f"`{words}`" if words else "",
                 f"{entry.training.learning_rate:g}",
+                "" if particles else f"{ENERGY_RATES[entry.name]:g}",
                 str(entry.training.batch_size),
             ]
         )
-    headings = ["model", "class", "cutoff, Å", "sizes, where not the class's own", "learning rate", "batch"]
+    headings = [
+        "model",
+        "class",
+        "cutoff, Å",
+        "sizes, where not the class's own",
+        "learning rate",
+        "for energies alone",
+        "batch",
+    ]
     return markdown_table(headings, lines) + "\n"
 
 

@@ -170,6 +170,18 @@ def test_every_preset_is_a_model_of_its_data(sample):
         assert entry == BenchmarkModel.from_json(json.loads(json.dumps(entry.to_json())))
 
 
+def test_energies_alone_have_learning_rates_of_their_own(sample):
+    with_forces = presets_for(sample)
+    for splits in (bench.without_forces(sample), load_molecules("sample:qm7"), load_molecules("sample:qm9")):
+        alone = presets_for(splits)
+        assert list(alone) == list(with_forces)
+        for name, entry in alone.items():
+            rate = entry.training.learning_rate
+            training = replace(with_forces[name].training, learning_rate=rate)
+            assert replace(with_forces[name], training=training, source=entry.source) == entry
+        assert alone["egnn"].training.learning_rate < with_forces["egnn"].training.learning_rate
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [
