@@ -46,10 +46,10 @@ ENERGY_RATES: Mapping[str, float] = {
     "schnet": 4e-3,
     "egnn": 5e-4,
     "tensornet": 1.25e-3,
-    "ponita": 1.5e-3,
+    "ponita": 6e-4,
     "ponita-explicit": 6e-3,
     "nequip": 3e-2,
-    "mace": 3e-2,
+    "mace": 7.5e-3,
     "mfn": 1e-2,
     "escn": 5e-4,
 }
