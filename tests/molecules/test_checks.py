@@ -54,9 +54,9 @@ def test_true_data_pass_with_total_pseudopotential_and_atomisation_energies():
         (1 / KCAL, 1 / KCAL, "wanted no less than all electrons of the free atoms have; likely kcal/mol"),
         (1 / HARTREE, 1 / HARTREE, "look like those of all electrons in Hartree, wanted eV"),
         (-1, 1, "wanted at most 100 eV per atom"),
-        (1, 1 / KCAL, "rise by 0.0433 times the work against the forces"),
+        (1, 10, "rise by 0.0999 times the work against the forces"),
         (1, -1, "rise by -0.999 times the work against the forces, .* gradients rather than forces"),
-        (1, 20, "forces of frames of one molecule have a root mean square of .* eV/Å, wanted at most 15; likely kcal"),
+        (1, 1 / KCAL, "forces of frames of one molecule have a root mean square of .* eV/Å, wanted at most 15; likely kcal"),
     ],
 )
 def test_wrong_units_are_named_and_a_stated_unit_is_believed(energy, forces, words):

@@ -107,8 +107,8 @@ def test_what_the_model_does_not_take_is_named_with_its_frame(folder, capsys):
 @pytest.mark.parametrize(
     ("positions", "words"),
     [
-        ([[0, 0, 0], [0.1, 0, 0], [2, 0, 0]], "frame 0: atoms 0 and 1 are 0.100 Å apart"),
-        ([[0, 0, 0], [1, 0, 0], [40, 0, 0]], "frame 0: atom 2 has no neighbour within the cutoff of 5.0 Å"),
+        ([[0, 0, 0], [0.1, 0, 0], [2, 0, 0]], "frame 0: atoms 0 and 1 are 0.1 Å apart"),
+        ([[0, 0, 0], [1, 0, 0], [40, 0, 0]], "frame 0: atom 2 has no neighbour within the cutoff of 10.0 Å"),
         ([[0, 0, 0], [1, 0, 0], [np.nan, 0, 0]], "frame 0: the position of atom 2 is [nan, 0.0, 0.0]"),
     ],
 )

@@ -73,7 +73,7 @@ def checked_edges(
         if bool(alone.any()):
             raise MoleculeError(
                 f"atom {int(alone.nonzero()[0])} has no neighbour within the cutoff of {cutoff} Å, so no force acts "
-                "on it; look at units (Å) and at the geometry, or pass allow_isolated=True"
+                "on it; look at units (Å) and at the geometry, or pass allow_isolated=True (--allow-isolated)"
             )
     return edge_index, shift
 
