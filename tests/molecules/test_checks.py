@@ -56,7 +56,7 @@ def test_true_data_pass_with_total_pseudopotential_and_atomisation_energies():
         (-1, 1, "wanted at most 100 eV per atom"),
         (1, 10, "rise by 0.0999 times the work against the forces"),
         (1, -1, "rise by -0.999 times the work against the forces, .* gradients rather than forces"),
-        (1, 1 / KCAL, "forces of frames of one molecule have a root mean square of .* eV/Å, wanted at most 15; likely kcal"),
+        (1, 1 / KCAL, "forces of frames of one molecule have a root mean square of .* eV/Å, wanted at most 15"),
     ],
 )
 def test_wrong_units_are_named_and_a_stated_unit_is_believed(energy, forces, words):
