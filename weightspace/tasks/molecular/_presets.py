@@ -20,8 +20,8 @@ SHORT = (
     "NequIP by runs of five)"
 )
 ALONE = (
-    "sizes as for forces, learning rate chosen on validation molecules of QM7 by runs of one minute of one core (PONITA by "
-    "runs of five; eSCN as for forces)"
+    "sizes as for forces, learning rate chosen on validation molecules of QM7 by runs of one minute of one core "
+    "(PONITA's by runs of five, eSCN's as for forces)"
 )
 
 SMALL_ESCN = {
