@@ -138,6 +138,7 @@ def test_interrupted_in_the_zoo_it_resumes_there(tmp_path, monkeypatch):
     assert [path.name for path in (tmp_path / "stages").iterdir()] == ["1-zoo.json"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_predictions(finished, tmp_path):
     out, _ = finished
     start(tmp_path)

@@ -102,6 +102,7 @@ def test_what_is_wrong_is_found_on_the_first_batch(backend, words, training):
         cluster(model, 4, 4)(field)
 
 
+@pytest.mark.slow
 def test_the_check_goes_on_until_forces_are_not_zero():
     """A first batch whose atoms feel nothing proves nothing."""
     model = Springs().double()

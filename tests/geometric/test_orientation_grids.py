@@ -19,6 +19,7 @@ DEGREES = {
     "icosahedron-dodecahedron-32": 9,
     "fibonacci-16": 0,
 }
+LONG = ("antipodal-12", "antipodal-20")  # made as antipodal-16 is
 GROUPS = {
     "antipodal-12": 120,
     "lebedev-26": 48,
@@ -37,7 +38,7 @@ def integrals(grid, degree):
     return np.abs(np.stack(values) @ grid.weights.numpy()).max() * np.sqrt(4 * np.pi)
 
 
-@pytest.mark.parametrize("name", DEGREES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in DEGREES])
 def test_weights_are_positive_of_sum_one_and_exact_to_the_stated_degree(name):
     grid = orientation_grid(name)
     assert grid.name == name and grid.degree == DEGREES[name] and len(grid) == int(name.rsplit("-", 1)[1])

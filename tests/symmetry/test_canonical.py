@@ -71,6 +71,7 @@ def test_networks_with_few_different_values(traced, generator):
         check(space, floats(state, coarse), generator, rounds=2)
 
 
+@pytest.mark.slow
 @some
 def test_networks_of_zeros(traced, generator):
     space, state = traced
@@ -135,6 +136,7 @@ def test_identical_heads_with_channels_in_different_orders(generator):
     assert space.canonicalize(state)["0.bias"].view(4, 3).diff(dim=1).ge(0).all()
 
 
+@pytest.mark.slow
 def test_heads_with_ties_inside_that_are_no_twins(generator):
     """Inside each head a bipartite cycle of 6 channels, all of them alike; two heads differ from the other three."""
     net = nn.Sequential(nn.Conv2d(1, 15, 1), nn.Conv2d(15, 15, 1, groups=5), nn.Conv2d(15, 1, 1))

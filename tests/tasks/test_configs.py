@@ -65,7 +65,7 @@ PAGES = {
 }
 
 
-LONG = ("generalisation_gap", "hyperparameters", "inr_classification")  # as "loss", with other targets
+LONG = ("generalisation_gap", "hyperparameters", "inr_classification", "embedding")  # as "loss", to other pages
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in PAGES])

@@ -48,8 +48,19 @@ def train_alone(module: nn.Module, i: int, optimiser: str, schedule: dict) -> nn
     return module
 
 
-@pytest.mark.parametrize("optimiser", TORCH)
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["factory"])
+ALONE = [
+    pytest.param(
+        spec,
+        optimiser,
+        marks=[pytest.mark.slow] * (spec["factory"] == "resnet" and optimiser != next(iter(TORCH))),
+        id=f"{spec['factory']}-{optimiser}",
+    )
+    for spec in SPECS
+    for optimiser in TORCH
+]
+
+
+@pytest.mark.parametrize(("spec", "optimiser"), ALONE)
 def test_a_stacked_member_equals_the_same_network_trained_alone(spec, optimiser, generator):
     torch.manual_seed(0)
     modules, stacked, schedule = population(spec, generator)
