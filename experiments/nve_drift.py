@@ -11,22 +11,19 @@ Run:    python -m experiments.nve_drift --model runs/molecules/rmd17-ethanol/ten
 """
 
 import argparse
-import json
 import math
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from experiments._command import run
 from experiments._table_runs import environment
+from experiments._trained_model import arguments, atoms_of, first_test_part, parsed, smoke_model, write_report
 from weightspace.errors import ConfigurationError
-from weightspace.molecules import Dynamics, Molecules, Trajectory, load_molecules, run_dynamics
-from weightspace.molecules._ase import ase_module
+from weightspace.molecules import Dynamics, Molecules, Trajectory, run_dynamics
 
 SAMPLES = 1000  # at most that many are kept beside the first
 
@@ -92,8 +89,7 @@ def measure(given: argparse.Namespace) -> Drift:
 
     began = time.perf_counter()
     frame = _frame(given.data, given.data_root, given.frame)
-    cell = None if frame.cell is None else frame.cell[0].numpy()
-    atoms = ase_module("ase", "nve_drift").Atoms(frame.z.numpy(), frame.pos.numpy(), cell=cell, pbc=cell is not None)
+    atoms = atoms_of(frame)
     steps = max(1, round(1000 * given.picoseconds / given.timestep))
     dynamics = Dynamics(steps, given.temperature, given.timestep, every=math.ceil(steps / SAMPLES))
     calculator = WeightspaceCalculator(given.model, device=given.device, model_class=given.model_class)
@@ -115,7 +111,7 @@ def measure(given: argparse.Namespace) -> Drift:
 
 
 def _frame(data: str, root: Path | None, row: int) -> Molecules:
-    part = next(iter(load_molecules(data, data_root=root).tests.values()))
+    part = first_test_part(data, root)
     if not 0 <= row < len(part):
         raise ConfigurationError(f"--frame: found {row}, wanted 0 to {len(part) - 1}, a test frame of {data}")
     return part[row]
@@ -123,42 +119,24 @@ def _frame(data: str, root: Path | None, row: int) -> Molecules:
 
 def _smoke(given: argparse.Namespace) -> Drift:
     """Random weights, which know nothing, so that the molecule is cold."""
-    from weightspace.geometric import TensorNet
-
-    torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        TensorNet(channels=8, layers=1, num_rbf=8, elements=[1, 6, 8]).save_pretrained(Path(folder) / "model")
-        small: dict[str, Any] = {"model": Path(folder), "data": "sample:ethanol", "picoseconds": 0.02}
-        return measure(argparse.Namespace(**{**vars(given), **small, "temperature": 10.0, "progress": False}))
+        small: dict[str, Any] = {"model": smoke_model(Path(folder)), "data": "sample:ethanol", "picoseconds": 0.02}
+        return measure(argparse.Namespace(**{**vars(given), **small, "temperature": 10.0}))
 
 
 def main(argv: Sequence[str] | None = None) -> Drift:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="folder of a run, or of a model")
-    parser.add_argument("--data", default="sample:ethanol", help="as `weightspace bench molecules` takes it")
-    parser.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
+    parser = arguments(__doc__)
     parser.add_argument("--frame", type=int, default=0, help="which test frame to start from (default: the first)")
     parser.add_argument("--picoseconds", type=float, default=5.0, help="(default: 5)")
     parser.add_argument("--timestep", type=float, default=0.5, help="in fs (default: 0.5)")
     parser.add_argument("--temperature", type=float, default=300.0, help="of the velocities in K (default: 300)")
     parser.add_argument("--seed", type=int, default=0, help="of the velocities")
     parser.add_argument("--device", help="cpu or cuda (default: where the model is)")
-    parser.add_argument("--model-class", help="package.module:Class of a model that is not the library's")
-    parser.add_argument("--out", type=Path, help="JSON file (default: nve_drift.json in the model's folder)")
-    parser.add_argument("--smoke", action="store_true", help="random weights, in seconds")
-    given = parser.parse_args(argv)
-    given.progress = True
-    if given.model is None and not given.smoke:
-        parser.error("wanted --model FOLDER, or --smoke")
+    given = parsed(parser, argv)
     if not (given.picoseconds > 0 and given.timestep > 0):
         parser.error(f"found {given.picoseconds} ps in steps of {given.timestep} fs, wanted positive numbers")
     report = _smoke(given) if given.smoke else measure(given)
-    text = json.dumps(asdict(report), indent=2, allow_nan=False) + "\n"
-    print(text, end="")
-    out = given.out if given.smoke or given.out is not None else given.model / "nve_drift.json"
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+    write_report(report, given, "nve_drift.json")
     return report
 
 

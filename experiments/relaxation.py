@@ -10,21 +10,19 @@ Run:    python -m experiments.relaxation --model runs/molecules/rmd17-ethanol/te
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from experiments._command import run
 from experiments._table_runs import environment
-from weightspace.molecules import load_molecules, relax
-from weightspace.molecules._ase import ase_module
+from experiments._trained_model import arguments, atoms_of, first_test_part, parsed, smoke_model, write_report
+from weightspace.molecules import relax
 
 SAME = 0.001  # eV: energies that are nearer than that are one minimum
 
@@ -87,14 +85,12 @@ def measure(given: argparse.Namespace) -> Minima:
     from weightspace.molecules import WeightspaceCalculator
 
     began = time.perf_counter()
-    part = next(iter(load_molecules(given.data, data_root=given.data_root).tests.values()))
+    part = first_test_part(given.data, given.data_root)
     calculator = WeightspaceCalculator(given.model, model_class=given.model_class)
     count = min(given.frames, len(part))
     before, after, left = [], [], []
     for row in tqdm(range(count), desc="relaxing", disable=not given.progress):
-        one = part[row]
-        cell = None if one.cell is None else one.cell[0].numpy()
-        atoms = ase_module("ase", "relaxation").Atoms(one.z.numpy(), one.pos.numpy(), cell=cell, pbc=cell is not None)
+        atoms = atoms_of(part[row])
         start = calculator.get_potential_energy(atoms)
         found, done = relax(atoms, calculator, fmax=given.fmax, steps=given.steps)
         if done:
@@ -117,39 +113,23 @@ def measure(given: argparse.Namespace) -> Minima:
 
 def _smoke(given: argparse.Namespace) -> Minima:
     """Random weights, whose forces are small everywhere."""
-    from weightspace.geometric import TensorNet
-
-    torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        TensorNet(channels=8, layers=1, num_rbf=8, elements=[1, 6, 8]).save_pretrained(folder)
-        small = {"model": Path(folder), "data": "sample:ethanol", "frames": 2, "fmax": 0.2, "progress": False}
+        small = {"model": smoke_model(Path(folder)), "data": "sample:ethanol", "frames": 2, "fmax": 0.2}
         return measure(argparse.Namespace(**{**vars(given), **small}))
 
 
 def main(argv: Sequence[str] | None = None) -> Minima:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="folder of a run, or of a model")
-    parser.add_argument("--data", default="sample:ethanol", help="as `weightspace bench molecules` takes it")
-    parser.add_argument("--data-root", type=Path, help="folder of full data sets (default: WEIGHTSPACE_DATA)")
+    parser = arguments(__doc__)
     parser.add_argument("--frames", type=int, default=20, help="how many test frames (default: 20)")
     parser.add_argument("--fmax", type=float, default=0.01, help="largest force that is left, in eV/Å (default: 0.01)")
     parser.add_argument("--steps", type=int, default=500, help="at most (default: 500)")
-    parser.add_argument("--model-class", help="package.module:Class of a model that is not the library's")
-    parser.add_argument("--out", type=Path, help="JSON file (default: relaxation.json in the model's folder)")
-    parser.add_argument("--smoke", action="store_true", help="random weights, in seconds")
-    given = parser.parse_args(argv)
-    given.progress = True
-    if given.model is None and not given.smoke:
-        parser.error("wanted --model FOLDER, or --smoke")
+    given = parsed(parser, argv)
     if not (given.frames > 0 and given.fmax > 0 and given.steps > 0):
-        parser.error("wanted positive --frames, --fmax and --steps")
+        parser.error(
+            f"found --frames {given.frames} --fmax {given.fmax} --steps {given.steps}, wanted positive numbers"
+        )
     report = _smoke(given) if given.smoke else measure(given)
-    text = json.dumps(asdict(report), indent=2, allow_nan=False) + "\n"
-    print(text, end="")
-    out = given.out if given.smoke or given.out is not None else given.model / "relaxation.json"
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+    write_report(report, given, "relaxation.json")
     return report
 
 

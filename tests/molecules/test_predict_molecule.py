@@ -129,9 +129,9 @@ def test_labels_that_are_not_finite_are_a_note_or_an_error_where_they_were_named
     write("mine.extxyz", frames)
     assert main(["predict-molecule", "mine.extxyz", "--model", "model"]) == 0
     found = capsys.readouterr().out
-    assert "note: no errors of energy: mine.extxyz: frame 1 has energy that" in found and "nan meV" not in found
+    assert "note: no errors of energy: mine.extxyz: energy of frame 1: found" in found and "nan meV" not in found
     assert main(["predict-molecule", "mine.extxyz:energy=REF_energy", "--model", "model"]) == 1
-    assert "frame 1 has energy that is not finite" in capsys.readouterr().err
+    assert "energy of frame 1: found numbers that are not finite; correct them" in capsys.readouterr().err
 
 
 def test_the_folder_of_a_run_will_do(folder, capsys):

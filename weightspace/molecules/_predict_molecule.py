@@ -173,7 +173,9 @@ def _predicted(
 def _finite(labels: list[Any] | None, file: Path, name: str) -> list[Any] | None:
     for row, label in enumerate(labels or ()):
         if not np.isfinite(np.asarray(label, dtype=float)).all():
-            raise MoleculeError(f"{file}: frame {row} has {name} that is not finite; correct or leave out this frame")
+            raise MoleculeError(
+                f"{file}: {name} of frame {row}: found numbers that are not finite; correct them or leave it out"
+            )
     return labels
 
 
