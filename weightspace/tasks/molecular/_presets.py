@@ -21,7 +21,7 @@ SHORT = (
 )
 ALONE = (
     "sizes as for forces, learning rate chosen on validation molecules of QM7 by runs of one minute of one core "
-    "(PONITA's by runs of five, eSCN's as for forces)"
+    "(PONITA's and eSCN's as for forces)"
 )
 
 SMALL_ESCN = {
