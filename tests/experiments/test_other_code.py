@@ -42,14 +42,14 @@ def splits():
 
 
 def test_a_model_sees_training_molecules_before_its_training(splits):
-    entry = LAZY.entry(splits)
+    entry = LAZY.entry("ethanol", splits)
     assert entry.arguments == {"neighbours": pytest.approx(8.0, abs=0.1)}
     one, two = entry.build_for(splits, seed=3), entry.build_for(splits, seed=3)
     assert int(one.seen) == len(splits.train) and one.seen == two.seen
 
 
 def test_a_result_becomes_a_row_that_says_what_it_is(splits, tmp_path):
-    run_model(LAZY.entry(splits), splits, tmp_path / "ethanol" / "mace" / "seed0", budget=Budget(samples=20))
+    run_model(LAZY.entry("ethanol", splits), splits, tmp_path / "ethanol" / "mace" / "seed0", budget=Budget(samples=20))
     content = other_code.collected("ethanol", tmp_path)
     [row] = content["runs"]
     assert row["model"]["name"] == "MACE (mace-torch 0.3.16)" and row["tests"]["test"]["forces_mae"] > 0
@@ -59,7 +59,7 @@ def test_a_result_becomes_a_row_that_says_what_it_is(splits, tmp_path):
 
 
 def test_remarks_of_squared_losses_do_not_say_that_the_loss_is_the_same():
-    remarks = [other.row({"model": {}, "curve": []})["remark"] for other in EVERY]
+    remarks = [other.row("ethanol", {"model": {}, "curve": []})["remark"] for other in EVERY]
     assert ["; loss, loop" in remark for remark in remarks] == [True, True, True, False, False, False, False]
     assert all("batch size and schedule are those of this library's own models" in remark for remark in remarks)
 

@@ -127,6 +127,7 @@ def test_moved_networks_have_isomorphic_graphs(traced, generator):
     assert not are_isomorphic(own, other)
 
 
+@pytest.mark.slow_for_every_other
 def test_signature_is_the_same_for_other_weights_batches_and_dtypes(traced, case):
     space, module, inputs, _ = traced
     module = copy.deepcopy(module)
