@@ -22,14 +22,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from experiments._command import run
 from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.extras import MOL
+
+if TYPE_CHECKING:
+    from weightspace.molecules import Molecules
 
 METHOD = "GFN2-xTB"
 ETHANOL = "CH3CH2OH"  # of ase.build.molecule, where no file is given
@@ -142,20 +147,40 @@ def label_difference(file: Path, out: Path, *, charge: float = 0.0, progress: bo
     if molecules.energy is None or molecules.forces is None:
         raise MoleculeError(f"{file}: found no energies or no forces, wanted the better labels to learn the way to")
     _no_period(molecules.cell is not None, file)
-    calculator, frames = xtb(charge), []
-    for row in tqdm(range(len(molecules)), unit=" frames", disable=not progress):
-        frame = molecules[row]
+    energies, forces = xtb_labels(molecules, charge=charge, progress=progress)
+    frames = []
+    for row in range(len(molecules)):
+        frame, own = molecules[row], slice(int(molecules.ptr[row]), int(molecules.ptr[row + 1]))
         atoms = _atoms(frame.z.numpy(), frame.pos.numpy())
-        energy, forces = calculator.get_potential_energy(atoms), calculator.get_forces(atoms)
-        target = float(molecules.energy[row])
-        gap = SinglePointCalculator(atoms, energy=target - energy, forces=frame.atom_values["forces"].numpy() - forces)
+        energy, target = float(energies[row]), float(molecules.energy[row])
+        gap = (molecules.forces[own] - forces[own]).numpy()
         atoms.info |= {"xtb_energy": energy, "reference_energy": target}
-        atoms.arrays["xtb_forces"] = forces
-        atoms.calc = gap
+        atoms.arrays["xtb_forces"] = forces[own].numpy()
+        atoms.calc = SinglePointCalculator(atoms, energy=target - energy, forces=gap)
         frames.append(atoms)
     out.parent.mkdir(parents=True, exist_ok=True)
     write(out, frames, format="extxyz")
     return _summary(out, began, None)
+
+
+def xtb_labels(molecules: "Molecules", *, charge: float = 0.0, progress: bool = True) -> tuple[Tensor, Tensor]:
+    """Energies (G,) in eV and forces (N, 3) in eV/Å by GFN2-xTB.
+
+    Raises:
+        ConfigurationError: tblite is missing.
+        MoleculeError: GFN2-xTB does not converge.
+    """
+    calculator, energies, forces = xtb(charge), [], []
+    for row in tqdm(range(len(molecules)), desc=METHOD, unit=" frames", disable=not progress):
+        atoms = _atoms(molecules[row].z.numpy(), molecules[row].pos.numpy())
+        try:
+            energies.append(float(calculator.get_potential_energy(atoms)))
+            forces.append(torch.from_numpy(np.array(calculator.get_forces(atoms))))
+        except RuntimeError as error:
+            raise MoleculeError(
+                f"molecule {row}: {METHOD} failed ({error}); look at its geometry, or leave it out"
+            ) from error
+    return torch.tensor(energies, dtype=torch.float64), torch.cat(forces)
 
 
 def _no_period(periodic: bool, where: Path) -> None:

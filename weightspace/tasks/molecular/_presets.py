@@ -19,7 +19,9 @@ SHORT = (
     "sizes and training chosen on validation molecules of ethanol by runs of one minute of one core (the degree of "
     "NequIP by runs of five)"
 )
-ALONE = "sizes as for forces, learning rate chosen on validation molecules of QM7 by runs of one or five minutes of one core"
+ALONE = (
+    "sizes as for forces, learning rate chosen on validation molecules of QM7 by runs of one or five minutes of a core"
+)
 
 SMALL_ESCN = {
     "channels": 32,

@@ -1,0 +1,43 @@
+"""Delta learning: the difference and GFN2-xTB are the reference again, and the page says what the file says."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from experiments import delta_learning
+from experiments.delta_learning import differences, main
+from weightspace.errors import MoleculeError
+from weightspace.molecules import load_molecules
+
+
+@pytest.fixture
+def few():
+    splits = load_molecules("sample:ethanol")
+    tests = {label: part[:2] for label, part in splits.tests.items()}
+    return replace(splits, train=splits.train[:3], validation=splits.validation[:1], tests=tests)
+
+
+def test_differences_and_labels_of_xtb_are_the_reference(few):
+    pytest.importorskip("tblite")
+    found = differences(few, progress=False)
+    energy, forces = delta_learning.xtb_labels(few.train, progress=False)
+    torch.testing.assert_close(found.train.energy + energy, few.train.energy, rtol=1e-9, atol=1e-6)
+    torch.testing.assert_close(found.train.forces + forces, few.train.forces, rtol=0, atol=1e-5)
+    assert found.train.forces.square().mean() < 0.3 * few.train.forces.square().mean()
+    assert torch.equal(found.train.pos, few.train.pos) and found.name != few.name
+    assert [len(part) for part in found.tests.values()] == [2]
+
+
+def test_labels_must_be_there(few):
+    pytest.importorskip("tblite")
+    bare = replace(few, train=replace(few.train, atom_values={}))
+    with pytest.raises(MoleculeError, match="sample:ethanol: found no energies or no forces"):
+        differences(bare, progress=False)
+
+
+def test_smoke():
+    pytest.importorskip("tblite")
+    report = main(["--smoke"])
+    assert [row["labels"] for row in report.runs] == ["direct", "difference"]
+    assert report.spread["difference"]["forces_mev"] < report.spread["direct"]["forces_mev"]
