@@ -100,6 +100,19 @@ def test_a_slab_is_a_crystal_with_much_vacuum():
         calculator.get_stress(atoms)
 
 
+@pytest.mark.slow
+def test_compiled_it_says_the_same_of_molecules_and_crystals():
+    model = tensornet()
+    eager, compiled = WeightspaceCalculator(model), WeightspaceCalculator(model, compile=True)
+    for atoms in (molecule("CH3CH2OH"), crystal(), molecule("H2O")):
+        for step in range(2):
+            atoms.rattle(0.02, seed=step)
+            assert compiled.get_potential_energy(atoms) == pytest.approx(eager.get_potential_energy(atoms), rel=1e-12)
+            assert np.allclose(compiled.get_forces(atoms), eager.get_forces(atoms), rtol=1e-8, atol=1e-10)
+            if atoms.pbc.all():
+                assert np.allclose(compiled.get_stress(atoms), eager.get_stress(atoms), rtol=1e-8, atol=1e-12)
+
+
 def test_float32_is_near_and_references_are_not_rounded_together():
     model = tensornet()
     exact = molecule("CH3CH2OH", calculator=WeightspaceCalculator(model))
