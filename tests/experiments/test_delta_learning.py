@@ -1,12 +1,14 @@
 """Delta learning: the difference and GFN2-xTB are the reference again, and the page says what the file says."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
 from experiments import delta_learning
-from experiments.delta_learning import differences, main
+from experiments._table_runs import ROOT
+from experiments.delta_learning import RESULT, differences, main
 from weightspace.errors import MoleculeError
 from weightspace.molecules import load_molecules
 
@@ -41,3 +43,12 @@ def test_smoke():
     report = main(["--smoke"])
     assert [row["labels"] for row in report.runs] == ["direct", "difference"]
     assert report.spread["difference"]["forces_mev"] < report.spread["direct"]["forces_mev"]
+
+
+def test_the_page_says_what_the_file_says():
+    text = (ROOT / "docs" / "delta-learning.md").read_text(encoding="utf-8")
+    found = json.loads(RESULT.read_text())
+    for row in found["runs"]:
+        assert f"{row['energy_mae_mev']:.1f} / {row['forces_mae_mev']:.1f}" in text
+    for kind in found["spread"].values():
+        assert f"{kind['forces_mev']:,.0f} meV/Å" in text
