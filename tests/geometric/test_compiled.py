@@ -1,12 +1,15 @@
 """Compiled force fields: right in every mode, and what is wrong is found on the first batch."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 
+import weightspace.geometric
 from weightspace.errors import CompilationMismatchError
 from weightspace.geometric import EGNN, AbstractAtomisticModel, ForceField, SchNet, TensorNet
+from weightspace.geometric._take import take_by_brackets
 from weightspace.testing._geometric_checks import assert_force_loss, assert_forces, assert_stress
 from weightspace.testing._geometric_samples import cluster, crystal, joined
 
@@ -137,3 +140,17 @@ def test_models_compile(model, backend, monkeypatch):
     assert_forces(model, joined([cluster(model, 4, 4), cluster(model, 3, 3)]))
     assert_force_loss(model, cluster(model, 4, 4))
     assert_stress(model, crystal(model))
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_rows_by_brackets_are_rows_compiled_or_not(dim):
+    x, index = torch.rand(4, 5, 2), torch.tensor([3, 0, 3])
+    compiled = torch.compile(take_by_brackets, backend="eager", fullgraph=True, dynamic=True)
+    assert torch.equal(take_by_brackets(x, dim, index), x.index_select(dim, index))
+    assert torch.equal(compiled(x, dim, index), x.index_select(dim, index))
+
+
+def test_models_take_rows_in_the_way_that_every_torch_compiles():
+    files = Path(weightspace.geometric.__file__).parent.glob("*.py")
+    found = [path.name for path in files if "index_select(" in path.read_text(encoding="utf-8")]
+    assert found == ["_take.py"], "of these, use weightspace.geometric._take.take"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from weightspace.errors import CompilationMismatchError
 from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud, point_cloud
+from weightspace.geometric._take import take
 
 Outputs = Callable[[PointCloud], dict[str, Tensor]]
 
@@ -127,7 +128,7 @@ def strained(cloud: PointCloud, pos: Tensor, strain: Tensor | None) -> PointClou
     if cloud.cell is None or strain is None:
         return cloud.at(pos)
     symmetric = 0.5 * (strain + strain.mT)
-    moved = pos + torch.einsum("nd,nde->ne", pos, symmetric.index_select(0, cloud.batch))
+    moved = pos + torch.einsum("nd,nde->ne", pos, take(symmetric, 0, cloud.batch))
     return cloud.at(moved, cloud.cell + cloud.cell @ symmetric)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from weightspace import pretrained
 from weightspace.errors import GeometryError
 from weightspace.geometric._neighbours import neighbours
+from weightspace.geometric._take import take
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,11 @@ class ParticleSystem:
 
     def difference(self, x: Tensor) -> Tensor:
         """Values at the target minus those at the source (E, ...)."""
-        return x.index_select(0, self.target) - x.index_select(0, self.source)
+        return take(x, 0, self.target) - take(x, 0, self.source)
 
     def charge_products(self) -> Tensor:
         """Product of the charges of an edge's ends (E, 1)."""
-        return self.charges.index_select(0, self.target) * self.charges.index_select(0, self.source)
+        return take(self.charges, 0, self.target) * take(self.charges, 0, self.source)
 
     def sum_edges(self, messages: Tensor) -> Tensor:
         """Sum of messages (E, ...) at their targets (N, ...)."""
@@ -64,7 +65,7 @@ class ParticleSystem:
         """Mean position of each particle's system (N, 3)."""
         sums = self.pos.new_zeros(self.num_systems, 3).index_add(0, self.batch, self.pos)
         count = torch.bincount(self.batch, minlength=self.num_systems).to(self.pos.dtype)
-        return (sums / count.clamp_min(1)[:, None]).index_select(0, self.batch)
+        return take(sums / count.clamp_min(1)[:, None], 0, self.batch)
 
 
 class AbstractDynamicsModel(nn.Module, ABC):

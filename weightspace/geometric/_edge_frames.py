@@ -9,6 +9,7 @@ from torch import Tensor
 
 from weightspace.errors import GeometryError
 from weightspace.geometric._constants import ExactConstants, exact_tables
+from weightspace.geometric._take import take
 
 POLAR_LIMIT = 0.7
 """Edges whose |cosine| with the polar axis is larger are turned in coordinates exchanged cyclically."""
@@ -115,8 +116,8 @@ def _about_axis(matrix: Tensor, cosines: Tensor, sines: Tensor, l: int) -> Tenso
     if l == 0:
         return matrix
     orders = torch.arange(-l, l + 1, device=matrix.device)
-    cosine = cosines.index_select(1, orders.abs())[:, None]
-    sine = (sines.index_select(1, orders.abs()) * orders.sign())[:, None]
+    cosine = take(cosines, 1, orders.abs())[:, None]
+    sine = (take(sines, 1, orders.abs()) * orders.sign())[:, None]
     return matrix * cosine - matrix.flip(2) * sine
 
 

@@ -10,6 +10,7 @@ from weightspace.errors import GeometryError
 from weightspace.geometric._constants import ExactConstants, exact_tables
 from weightspace.geometric._layout import IrrepsLayout, irreps_of, native_rows
 from weightspace.geometric._paths import Path, coupling_paths
+from weightspace.geometric._take import take
 
 
 class EdgeTensorProduct(nn.Module):
@@ -178,8 +179,8 @@ class _MatrixPlan:
     def matrix(self, edge_sh: Tensor, weight: Tensor) -> Tensor:
         """M (E, D_in, D_out)."""
         of = self.constants.like
-        harmonics = edge_sh.t().contiguous().index_select(0, of("harmonics", edge_sh))  # (rows, E)
-        weights = weight.t().contiguous().index_select(0, of("weights", edge_sh))
+        harmonics = take(edge_sh.t().contiguous(), 0, of("harmonics", edge_sh))  # (rows, E)
+        weights = take(weight.t().contiguous(), 0, of("weights", edge_sh))
         pieces = (harmonics * weights).split(self.rows)
         blocks = [piece.t() @ of(f"block{number}", edge_sh) for number, piece in enumerate(pieces)]
         flat = _Gather.apply(torch.cat(blocks, dim=1), of("place", edge_sh), of("back", edge_sh))
@@ -198,7 +199,7 @@ class _Gather(torch.autograd.Function):
     def forward(columns: Tensor, index: Tensor, back: Tensor) -> Tensor:
         if len(index) > len(back):
             columns = nn.functional.pad(columns, (0, 1))
-        return columns.index_select(1, index)
+        return take(columns, 1, index)
 
     @staticmethod
     def setup_context(ctx, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:

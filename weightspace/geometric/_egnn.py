@@ -10,6 +10,7 @@ from weightspace.errors import CheckpointError
 from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
 from weightspace.geometric._published_weights import load_published, submodule_count
 from weightspace.geometric._radial import cutoff_function
+from weightspace.geometric._take import take
 
 
 class EGNN(AbstractAtomisticModel):
@@ -88,7 +89,7 @@ class EGNN(AbstractAtomisticModel):
             if step is not None:
                 step = step if rate is None else step * rate
                 moved = moved + step
-                vec = vec + step.index_select(0, cloud.target) - step.index_select(0, cloud.source)
+                vec = vec + take(step, 0, cloud.target) - take(step, 0, cloud.source)
         found = {"node_energy": self.readout(h).squeeze(-1), "features": h}
         return {**found, "vectors": moved} if self.moves else found
 
@@ -111,8 +112,8 @@ class _Layer(nn.Module):
     def forward(
         self, h: Tensor, vec: Tensor, envelope: Tensor | None, cloud: PointCloud
     ) -> tuple[Tensor, Tensor | None]:
-        hidden = self.edge_target(h).index_select(0, cloud.target)
-        hidden = hidden + self.edge_source(h).index_select(0, cloud.source)
+        hidden = take(self.edge_target(h), 0, cloud.target)
+        hidden = hidden + take(self.edge_source(h), 0, cloud.source)
         hidden = F.silu(hidden + self.edge_square(vec.square().sum(-1, keepdim=True)))  # (E, C)
         message = F.silu(self.edge_out(hidden))
         if self.attention is not None:

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from weightspace.errors import CheckpointError
 from weightspace.geometric._dynamics import AbstractDynamicsModel, ParticleSystem
 from weightspace.geometric._published_weights import load_published, submodule_count
+from weightspace.geometric._take import take
 
 
 class EGNNDynamics(AbstractDynamicsModel):
@@ -81,8 +82,8 @@ class _Layer(nn.Module):
     def forward(self, h: Tensor, vec: Tensor, fixed: Tensor, system: ParticleSystem) -> tuple[Tensor, Tensor, Tensor]:
         """New features (N, C), factor of the velocity (N, 1), sum of pushes (N, 3)."""
         inputs = torch.cat([vec.square().sum(-1, keepdim=True), fixed], dim=1)
-        hidden = self.edge_target(h).index_select(0, system.target) + self.edge_inputs(inputs)
-        hidden = F.silu(hidden + self.edge_source(h).index_select(0, system.source))  # (E, C)
+        hidden = take(self.edge_target(h), 0, system.target) + self.edge_inputs(inputs)
+        hidden = F.silu(hidden + take(self.edge_source(h), 0, system.source))  # (E, C)
         message = F.silu(self.edge_out(hidden))
         push = system.sum_edges(vec * self.push(message))
         if self.node is None:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from weightspace.geometric._atomistic import PointCloud
 from weightspace.geometric._edge_product import EdgeTensorProduct
+from weightspace.geometric._take import take
 
 SILU_GAIN, TANH_GAIN = 1.6791767923989418, 1.5937334472592695
 """1 / sqrt(mean of f(z)^2) over the million normal numbers that e3nn's `normalize2mom` draws; published weights rely
@@ -84,7 +85,7 @@ class ElementLinear(nn.Module):
         for ir, weight in self.weights.items():
             scaled = weight / math.sqrt(weight.shape[0] * weight.shape[1])
             if one_hot is None:
-                found[ir] = torch.bmm(x[ir], scaled.index_select(0, species))
+                found[ir] = torch.bmm(x[ir], take(scaled, 0, species))
             else:
                 found[ir] = (x[ir][:, :, None] * one_hot.to(scaled)).flatten(2) @ scaled.flatten(0, 1)
         return found
@@ -203,7 +204,7 @@ class PathMessages(nn.Module):
         found: dict[str, list[Tensor]] = {ir: [] for ir in self.channels_out}
         weights = iter(weight.split([number for pieces in self.pieces for _, number in pieces], dim=1))
         for (ir_in, product), pieces in zip(self.products.items(), self.pieces, strict=True):
-            source = x[ir_in].index_select(0, cloud.source).transpose(1, 2)  # (E, C, d)
+            source = take(x[ir_in], 0, cloud.source).transpose(1, 2)  # (E, C, d)
             messages = product(source, edge_sh).transpose(1, 2)  # (E, D, C)
             sizes = [number * o3.Irrep(ir_out).dim for ir_out, number in pieces]
             for (ir_out, number), message in zip(pieces, messages.split(sizes, dim=1), strict=True):

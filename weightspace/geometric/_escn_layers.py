@@ -12,6 +12,7 @@ from weightspace.geometric._atomistic import PointCloud
 from weightspace.geometric._constants import ExactConstants, exact_tables
 from weightspace.geometric._edge_frames import EdgeFrames
 from weightspace.geometric._escn_grids import GridSizes, edge_grid, kept_components, node_grid
+from weightspace.geometric._take import take
 
 ESCNActivation = Literal["grid", "gate", "published"]
 
@@ -107,11 +108,11 @@ class Turn:
         """(E, D, C) -> (E, M, C)."""
         pieces = x.split([row.shape[2] for row in self.rows], dim=1)
         turned = [torch.bmm(row, piece) for row, piece in zip(self.rows, pieces, strict=True)]
-        return torch.cat(turned, dim=1).index_select(1, self.places.like("into", x))
+        return take(torch.cat(turned, dim=1), 1, self.places.like("into", x))
 
     def back(self, x: Tensor) -> Tensor:
         """(E, M, C) -> (E, D, C)."""
-        pieces = x.index_select(1, self.places.like("back", x)).split([row.shape[1] for row in self.rows], dim=1)
+        pieces = take(x, 1, self.places.like("back", x)).split([row.shape[1] for row in self.rows], dim=1)
         return torch.cat(
             [torch.bmm(row.transpose(1, 2), piece) for row, piece in zip(self.rows, pieces, strict=True)], dim=1
         )
@@ -208,7 +209,7 @@ class EdgeConvolution(nn.Module):
         elements = self.source_element(cloud.species)[cloud.source] + self.target_element(cloud.species)[cloud.target]
         silu = nn.functional.silu
         radial = silu(self.radial(silu(self.edge(silu(elements + self.distance(rbf))))))
-        ends = [x.index_select(0, end) for end in (cloud.source, cloud.target)]
+        ends = [take(x, 0, end) for end in (cloud.source, cloud.target)]
         return turn.back(self.in_frame(ends if self.first else [turn.into(end) for end in ends], radial))
 
     def in_frame(self, ends: list[Tensor], radial: Tensor) -> Tensor:
@@ -237,7 +238,7 @@ class EdgeConvolution(nn.Module):
         lmax = self.shape.lmax
         zeroth, gates = found[0].split([lmax + 1, lmax], dim=1)
         gates = torch.cat([zeroth[:, :1], gates], dim=1).sigmoid()  # silu(y) = y sigmoid(y)
-        return torch.cat([zeroth, *found[1:]], dim=1) * gates.index_select(1, self.degrees.like("of", gates))
+        return torch.cat([zeroth, *found[1:]], dim=1) * take(gates, 1, self.degrees.like("of", gates))
 
 
 class GridUpdate(nn.Module):

@@ -22,6 +22,7 @@ from weightspace.geometric._equivariant_layers import (
 )
 from weightspace.geometric._mace_products import product_of
 from weightspace.geometric._radial import BesselBasis, PolynomialCutoff
+from weightspace.geometric._take import take
 
 MACEProduct = Literal["grid", "clebsch_gordan"]
 
@@ -140,7 +141,7 @@ class MACE(AbstractAtomisticModel):
     def evaluate(self, cloud: PointCloud) -> dict[str, Tensor]:
         """Atomic energies (N,) and features (N, C)."""
         scaled = self.embedding / math.sqrt(len(self.embedding))
-        x = {"0e": scaled.index_select(0, cloud.species)[:, None]}
+        x = {"0e": take(scaled, 0, cloud.species)[:, None]}
         rbf = self.rbf(cloud.edge_len) * self.envelope(cloud.edge_len)[:, None]
         irreps_sh = o3.Irreps.spherical_harmonics(self.shape.lmax)
         edge_sh = o3.spherical_harmonics(irreps_sh, cloud.edge_unit(), False, "component")

@@ -10,6 +10,7 @@ from weightspace.geometric._constants import ExactConstants
 from weightspace.geometric._grid_power import GridPower
 from weightspace.geometric._layout import natural_irreps
 from weightspace.geometric._symmetric_couplings import monomials, symmetric_basis
+from weightspace.geometric._take import take
 
 
 class GridProduct(nn.Module):
@@ -40,9 +41,9 @@ class GridProduct(nn.Module):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """The products of each atom's feature."""
-        before = self.before.index_select(0, species).index_select(2, self._degrees.like("before", x))
-        after = self.after.index_select(0, species).index_select(2, self._degrees.like("after", x))
-        found = self.power(x * before / math.sqrt(x.shape[2]), self.weight.index_select(0, species))
+        before = take(take(self.before, 0, species), 2, self._degrees.like("before", x))
+        after = take(take(self.after, 0, species), 2, self._degrees.like("after", x))
+        found = self.power(x * before / math.sqrt(x.shape[2]), take(self.weight, 0, species))
         return found * after
 
 
@@ -92,7 +93,7 @@ class SymmetricProduct(nn.Module):
             for factors in range(1, self.correlation + 1):
                 name = product_name(l, factors)
                 if name in self.weights:
-                    weight = self.weights[name].index_select(0, species)  # (N, C, R)
+                    weight = take(self.weights[name], 0, species)  # (N, C, R)
                     total = total + (weight[..., None] * self._polynomials(x, name, 2 * l + 1)).sum(2)
             found.append(total)
         return torch.cat(found, dim=2)
@@ -101,7 +102,7 @@ class SymmetricProduct(nn.Module):
         """(N, C, R, 2 l + 1)."""
         product: Tensor | None = None
         for entries in self._constants.like(f"index {name}", x):
-            factor = x.index_select(2, entries)
+            factor = take(x, 2, entries)
             product = factor if product is None else product * factor
         assert product is not None
         return (product @ self._constants.like(f"basis {name}", x)).unflatten(2, (-1, size))

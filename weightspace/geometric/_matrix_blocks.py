@@ -13,6 +13,7 @@ from weightspace.geometric._constants import ExactConstants, exact_tables
 from weightspace.geometric._edge_product import EdgeTensorProduct
 from weightspace.geometric._equivariant_layers import Blocks, IrrepsLinear, RadialNetwork, message_paths
 from weightspace.geometric._paths import clebsch_gordan
+from weightspace.geometric._take import take
 
 DEGREES = (0, 1)
 """Orbitals of an atom: one scalar and one vector in each matrix, as in the published code."""
@@ -118,9 +119,9 @@ class BlockMatrices(nn.Module):
         source = self.source(x)
         features = torch.cat([source[ir] for ir in self.irreps], dim=1).transpose(1, 2)  # (N, K, D)
         weight = self.radial(rbf).unflatten(1, (-1, self.matrices))  # (E, P, K)
-        parts = self.product(features.index_select(0, cloud.source), edge_sh, weight)  # (E, K, D)
+        parts = self.product(take(features, 0, cloud.source), edge_sh, weight)  # (E, K, D)
         factor = self.strength * (1 + self.target(x)["0e"].transpose(1, 2))  # (N, K, 1)
-        parts = parts * factor.index_select(0, cloud.target)
+        parts = parts * take(factor, 0, cloud.target)
         return torch.tensordot(parts, self.constants.like("edge", parts), 1), atoms
 
 
@@ -158,13 +159,13 @@ class Resolvents(nn.Module):
         found, places = [], []
         for chunk in chunks_of(cloud, self.real.numel()):
             blocks = self._diagonal(hamiltonian(edges, atoms, chunk))  # (G, n, 2 K P, S, S)
-            found.append(blocks.flatten(0, 1).index_select(0, chunk.places))
+            found.append(take(blocks.flatten(0, 1), 0, chunk.places))
             places.append(chunk.atoms)
         if len(found) == 1:
             return self._features(found[0])
         if not found:
             return self._features(atoms.new_zeros(0, 2 * self.real.numel(), SIZE, SIZE))
-        return self._features(torch.cat(found).index_select(0, torch.argsort(torch.cat(places))))
+        return self._features(take(torch.cat(found), 0, torch.argsort(torch.cat(places))))
 
     def _diagonal(self, h: Tensor) -> Tensor:
         """Of the resolvents of H (G, K, n S, n S): real and imaginary parts (G, n, 2 K P, S, S)."""
@@ -214,14 +215,14 @@ def chunks_of(cloud: PointCloud, resolvents: int) -> list[Chunk]:
     """
     batch, ones = cloud.batch, torch.ones_like(cloud.batch)
     counts = batch.new_zeros(cloud.num_graphs).index_add(0, batch, ones)
-    number = torch.arange(len(batch), device=batch.device) - (counts.cumsum(0) - counts).index_select(0, batch)
+    number = torch.arange(len(batch), device=batch.device) - take(counts.cumsum(0) - counts, 0, batch)
     found = []
     for graphs, n in alike(counts.tolist(), resolvents):
         slot = torch.full_like(counts, -1)
         slot[torch.tensor(graphs, device=slot.device)] = torch.arange(len(graphs), device=slot.device)
-        of_atom = slot.index_select(0, batch)
+        of_atom = take(slot, 0, batch)
         atoms = (of_atom >= 0).nonzero().squeeze(1)
-        edges = (of_atom.index_select(0, cloud.target) >= 0).nonzero().squeeze(1)
+        edges = (take(of_atom, 0, cloud.target) >= 0).nonzero().squeeze(1)
         rows = of_atom * n + number
         pairs = rows[cloud.target[edges]] * n + number[cloud.source[edges]]
         own = rows[atoms] * n + number[atoms]

@@ -13,6 +13,7 @@ from weightspace.geometric._equivariant_layers import Blocks, IrrepsLinear, scal
 from weightspace.geometric._matrix_blocks import BlockMatrices, Resolvents
 from weightspace.geometric._nequip import Convolution
 from weightspace.geometric._radial import BesselBasis, cutoff_function
+from weightspace.geometric._take import take
 
 
 class MatrixFunctionNetwork(AbstractAtomisticModel):
@@ -112,7 +113,7 @@ class MatrixFunctionNetwork(AbstractAtomisticModel):
 
     def _evaluate(self, cloud: PointCloud) -> dict[str, Tensor]:
         scaled = self.embedding / math.sqrt(len(self.embedding))
-        x: Blocks = {"0e": scaled.index_select(0, cloud.species)[:, None]}
+        x: Blocks = {"0e": take(scaled, 0, cloud.species)[:, None]}
         rbf = self.rbf(cloud.edge_len) * self.envelope(cloud.edge_len)[:, None]
         harmonics = o3.Irreps.spherical_harmonics(self.lmax)
         edge_sh = o3.spherical_harmonics(harmonics, cloud.edge_unit(), False, "component")

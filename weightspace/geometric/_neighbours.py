@@ -8,6 +8,7 @@ from torch import Tensor
 
 from weightspace.errors import GeometryError
 from weightspace.extras import MOL
+from weightspace.geometric._take import take
 
 DENSE_PAIRS = 2**21  # compared at once, and by default at most before vesin takes over
 
@@ -69,10 +70,10 @@ def neighbours(
 def edge_vectors(pos: Tensor, edge_index: Tensor, batch: Tensor, cell: Tensor | None, shift: Tensor | None) -> Tensor:
     """pos[target] - pos[source] + shift @ cell, differentiable in positions and cell."""
     source, target = edge_index[0], edge_index[1]
-    vec = pos.index_select(0, target) - pos.index_select(0, source)  # (E, 3)
+    vec = take(pos, 0, target) - take(pos, 0, source)  # (E, 3)
     if cell is None or shift is None:
         return vec
-    return vec + torch.einsum("ek,ekd->ed", shift, cell.index_select(0, batch.index_select(0, source)))
+    return vec + torch.einsum("ek,ekd->ed", shift, take(cell, 0, take(batch, 0, source)))
 
 
 def edge_lengths(edge_vec: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from weightspace.geometric._equivariant_layers import (
     message_paths,
 )
 from weightspace.geometric._radial import BesselBasis, cutoff_function
+from weightspace.geometric._take import take
 
 
 class NequIP(AbstractAtomisticModel):
@@ -98,7 +99,7 @@ class NequIP(AbstractAtomisticModel):
     def evaluate(self, cloud: PointCloud) -> dict[str, Tensor]:
         """Atomic energies (N,) and features (N, C)."""
         scaled = self.embedding / math.sqrt(len(self.embedding))
-        x = {"0e": scaled.index_select(0, cloud.species)[:, None]}
+        x = {"0e": take(scaled, 0, cloud.species)[:, None]}
         rbf = self.rbf(cloud.edge_len) * self.envelope(cloud.edge_len)[:, None]
         rest = math.sqrt(self.average_neighbours)
         edge_sh = o3.spherical_harmonics(

@@ -15,6 +15,7 @@ from weightspace.geometric._ponita_atoms import check_sizes
 from weightspace.geometric._ponita_edges import EdgeExtras, kernel_edges, make_window
 from weightspace.geometric._ponita_kernels import MLPKernel
 from weightspace.geometric._ponita_layers import PonitaTrunk
+from weightspace.geometric._take import take
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class PonitaPointCloud(nn.Module):
         edges = kernel_edges(
             self.trunk,
             edge_index,
-            pos.index_select(0, edge_index[1]) - pos.index_select(0, edge_index[0]),
+            take(pos, 0, edge_index[1]) - take(pos, 0, edge_index[0]),
             num_nodes=len(pos),
             window=self.window,
             extras=EdgeExtras(attr=edge_attr, ori=ori),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from weightspace.geometric._constants import ExactConstants
+from weightspace.geometric._take import take
 
 CACHE_BYTES = 3 * 1024**2
 """What the values of one block of rows may fill on a CPU: larger blocks leave the cache, smaller ones cost calls."""
@@ -129,7 +130,7 @@ class _Side:
         """(R, D) to values by kind."""
         columns = rows.t()
         if not self.in_order:  # a transposed copy first: rows are then gathered as contiguous memory
-            columns = columns.contiguous().index_select(0, self.constants.like("columns", rows))
+            columns = take(columns.contiguous(), 0, self.constants.like("columns", rows))
         values, start = {}, 0
         for number, (kinds, size) in enumerate(zip(self.kinds, self.sizes, strict=True)):
             for kind in kinds:
@@ -152,7 +153,7 @@ class _Side:
         if self.rowwise:
             return
         if not self.in_order:
-            found = found.index_select(0, self.constants.like("places", out))
+            found = take(found, 0, self.constants.like("places", out))
         if self.whole:
             out.copy_(found.t())
         else:

@@ -10,6 +10,7 @@ from weightspace.geometric._ponita_kernels import KernelEdges
 from weightspace.geometric._ponita_layers import PonitaTrunk
 from weightspace.geometric._ponita_messages import pair_rows, plain_rows
 from weightspace.geometric._radial import AbstractCutoff, MollifierCutoff, PolynomialCutoff
+from weightspace.geometric._take import take
 
 WINDOWS = {"polynomial": PolynomialCutoff, "mollifier": MollifierCutoff}
 
@@ -68,6 +69,6 @@ def kernel_edges(
         vec,
         here if window is None else here * window(edge_len),
         attr=extras.attr,
-        ori_source=None if extras.ori is None else extras.ori.index_select(0, edge_index[0]),
-        ori_target=None if extras.ori is None else extras.ori.index_select(0, edge_index[1]),
+        ori_source=None if extras.ori is None else take(extras.ori, 0, edge_index[0]),
+        ori_target=None if extras.ori is None else take(extras.ori, 0, edge_index[1]),
     )

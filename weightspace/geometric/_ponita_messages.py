@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from weightspace.geometric._take import take
+
 _FLOATS_AT_ONCE = 2**17  # of a piece of work that stays in a core's cache
 
 
@@ -44,7 +46,7 @@ class KernelRows:
 
     def of_edges(self, values: Tensor) -> Tensor:
         """Values of edges (E, ...) at the rows (R, ...)."""
-        return values if self.edges is None else values.index_select(0, self.edges)
+        return values if self.edges is None else take(values, 0, self.edges)
 
 
 def plain_rows(edge_index: Tensor) -> KernelRows:
@@ -64,7 +66,7 @@ def pair_rows(edge_index: Tensor, pair_edge: Tensor, num_nodes: int) -> KernelRo
     traced = not isinstance(edges, int)  # the traced function serves both cases
     if not traced and edges == pairs:
         return plain_rows(edge_index)
-    source, target = edge_index.index_select(1, pair_edge)
+    source, target = take(edge_index, 1, pair_edge)
     return KernelRows(
         pair_edge,
         torch.stack([source, target + num_nodes]),
@@ -87,10 +89,10 @@ def messages(kernel: Tensor, x: Tensor, rows: KernelRows, antipode: Tensor | Non
     """
     if not rows.shared or antipode is None:
         return _Messages.apply(kernel, x, rows.source, rows.target)
-    both = torch.cat([x, x.index_select(1, antipode)])  # (2N, O, C)
+    both = torch.cat([x, take(x, 1, antipode)])  # (2N, O, C)
     out = _Messages.apply(kernel, both, rows.source, rows.target)
     here, reverse = out.split([x.shape[0], x.shape[0]])
-    reverse = reverse.index_select(1, antipode)
+    reverse = take(reverse, 1, antipode)
     return here + (reverse if isinstance(rows.reverse, float) and rows.reverse == 1 else reverse * rows.reverse)
 
 
@@ -104,7 +106,7 @@ class _Messages(torch.autograd.Function):
         for at in _pieces(kernel):
             values = kernel[at]
             for s, t in zip(source.unbind(), target.unbind(), strict=True):
-                out.index_add_(0, t[at], x.index_select(0, s[at]).mul_(values))
+                out.index_add_(0, t[at], take(x, 0, s[at]).mul_(values))
         return out
 
     @staticmethod
@@ -125,9 +127,9 @@ class _Products(torch.autograd.Function):
         out = a.new_empty((left.shape[1], *a.shape[1:]))
         for at in _pieces(out):
             piece = out[at]
-            piece.copy_(a.index_select(0, left[0, at])).mul_(b.index_select(0, right[0, at]))
+            piece.copy_(take(a, 0, left[0, at])).mul_(take(b, 0, right[0, at]))
             for l, r in zip(left[1:].unbind(), right[1:].unbind(), strict=True):
-                piece.addcmul_(a.index_select(0, l[at]), b.index_select(0, r[at]))
+                piece.addcmul_(take(a, 0, l[at]), take(b, 0, r[at]))
         return out
 
     @staticmethod

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
 from weightspace.geometric._published_weights import embedded_elements, load_published, per_element, submodule_count
 from weightspace.geometric._radial import GaussianSmearing, cutoff_function
+from weightspace.geometric._take import take
 
 
 class SchNet(AbstractAtomisticModel):
@@ -83,7 +84,7 @@ class _Interaction(nn.Module):
 
     def forward(self, x: Tensor, rbf: Tensor, envelope: Tensor, cloud: PointCloud) -> Tensor:
         weight = self.filter(rbf) * envelope  # (E, F)
-        messages = self.before(x).index_select(0, cloud.source) * weight
+        messages = take(self.before(x), 0, cloud.source) * weight
         return self.after(cloud.sum_edges(messages))
 
 

@@ -12,6 +12,7 @@ from weightspace.geometric._edge_frames import EdgeFrames, edge_frames, frame_co
 from weightspace.geometric._edge_product import EdgeTensorProduct
 from weightspace.geometric._layout import native_rows
 from weightspace.geometric._paths import Path
+from weightspace.geometric._take import take
 
 
 class SO2TensorProduct(nn.Module):
@@ -84,7 +85,7 @@ class SO2TensorProduct(nn.Module):
         of = self._constants.like
         turned = frames.rotate(x.transpose(1, 2), self.degrees_in)  # (E, D_in, C)
         couplings = torch.matmul(of("couplings", x), weight)  # (E, Q, C)
-        products = turned.index_select(1, of("columns", x)) * couplings
+        products = take(turned, 1, of("columns", x)) * couplings
         found = torch.matmul(of("into", x), products)  # (E, D_out, C)
         out = frames.rotate(found, self.degrees_out, back=True).transpose(1, 2)
         return out if native else self.direct.layout_out.to_mul_ir(out)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from weightspace.geometric._dynamics import AbstractDynamicsModel, ParticleSystem
+from weightspace.geometric._take import take
 
 
 class SteerableDynamics(AbstractDynamicsModel):
@@ -87,12 +88,12 @@ class _Layer(nn.Module):
         source, target = system.source, system.target
         scalar_i, scalar_j = self.ends(s).chunk(2, dim=-1)
         vector_i, vector_j = self.turns(vec).chunk(2, dim=-1)
-        hidden = scalar_i.index_select(0, target) + scalar_j.index_select(0, source) + self.radial(radial)
-        along = vector_i.index_select(0, target) + vector_j.index_select(0, source)  # (E, 3, C)
+        hidden = take(scalar_i, 0, target) + take(scalar_j, 0, source) + self.radial(radial)
+        along = take(vector_i, 0, target) + take(vector_j, 0, source)  # (E, 3, C)
         hidden = hidden + (along * unit[..., None]).sum(1)
         message, keep, push = self.message(F.silu(hidden)).chunk(3, dim=-1)
         scalars = system.sum_edges(F.silu(message)) * per_neighbour
-        moved = vec.index_select(0, source) * keep[:, None] + unit[..., None] * push[:, None]
+        moved = take(vec, 0, source) * keep[:, None] + unit[..., None] * push[:, None]
         vec = vec + system.sum_edges(moved) * per_neighbour[..., None]
         a, b, c = self.mix(vec).chunk(3, dim=-1)
         change, gate = self.node(torch.cat([s, scalars, *_invariants(a, b)], dim=1)).chunk(2, dim=-1)

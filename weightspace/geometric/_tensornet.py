@@ -12,6 +12,7 @@ from weightspace.geometric._atomistic import AbstractAtomisticModel, PointCloud
 from weightspace.geometric._constants import ExactConstants, exact_tables
 from weightspace.geometric._published_weights import embedded_elements, load_published, per_element, submodule_count
 from weightspace.geometric._radial import ExpNormalSmearing, cutoff_function
+from weightspace.geometric._take import take
 
 PARTS = (1, 3, 5)  # trace, antisymmetric part, symmetric traceless part
 
@@ -79,7 +80,7 @@ class TensorNet(AbstractAtomisticModel):
     def evaluate(self, cloud: PointCloud) -> dict[str, Tensor]:
         """Atomic energies (N,), features (N, C) and tensors (N, C, 3, 3)."""
         assert cloud.pair_edge is not None  # its class attribute shares_pairs asks for them
-        lengths = cloud.edge_len.index_select(0, cloud.pair_edge)
+        lengths = take(cloud.edge_len, 0, cloud.pair_edge)
         lengths = torch.cat([lengths, lengths.new_zeros(1)])  # last, an atom and itself
         envelope = self.envelope(lengths)[:, None]  # (P + 1, 1)
         rbf = self.rbf(lengths) * envelope
@@ -109,11 +110,12 @@ class _Embedding(nn.Module):
         self.mix = nn.ModuleList(nn.Linear(channels, channels, bias=False) for _ in PARTS)
 
     def forward(self, cloud: PointCloud, rbf: Tensor, envelope: Tensor, matrices: Tensor) -> Tensor:
+        assert cloud.edge_pair is not None
         z = self.z(cloud.species)
         z_target, z_source = self.z_target(z), self.z_source(z)
-        z_edge = z_target.index_select(0, cloud.target) + z_source.index_select(0, cloud.source)  # (E, C)
+        z_edge = take(z_target, 0, cloud.target) + take(z_source, 0, cloud.source)  # (E, C)
         filters = self.filter(rbf) * envelope  # (P + 1, 3 C)
-        f = (filters.index_select(0, cloud.edge_pair).view(-1, 3, z.shape[1]) * z_edge[:, None]).unbind(1)
+        f = (take(filters, 0, cloud.edge_pair).view(-1, 3, z.shape[1]) * z_edge[:, None]).unbind(1)
         y = _edge_components(cloud.edge_unit(), matrices).split(PARTS, dim=1)  # (E, 1), (E, 3), (E, 5)
         trace, *rest = (cloud.sum_edges(y_k[:, :, None] * f_k[:, None]) for y_k, f_k in zip(y, f, strict=True))
         own = filters[-1:].chunk(3, dim=1)[0] * (z_target + z_source)  # a length of zero has no direction
@@ -139,14 +141,15 @@ class _Interaction(nn.Module):
         self.mix_out = nn.ModuleList(nn.Linear(channels, channels, bias=False) for _ in PARTS)
 
     def forward(self, x: Tensor, cloud: PointCloud, rbf: Tensor, envelope: Tensor, matrices: Tensor) -> Tensor:
+        assert cloud.edge_pair is not None
         filters = self.filter(rbf) * envelope  # (P + 1, 3 C)
         x = x / (sum(part_norms(x)) + 1)
         parts = [mix(part) for mix, part in zip(self.mix_in, x.split(PARTS), strict=True)]
-        f = filters.index_select(0, cloud.edge_pair).chunk(3, dim=1)  # (E, C) each
+        f = take(filters, 0, cloud.edge_pair).chunk(3, dim=1)  # (E, C) each
         own = filters[-1:].chunk(3, dim=1)
         got = torch.cat(
             [
-                cloud.sum_edges(part.transpose(0, 1).index_select(0, cloud.source) * f_k[:, None]).transpose(0, 1)
+                cloud.sum_edges(take(part.transpose(0, 1), 0, cloud.source) * f_k[:, None]).transpose(0, 1)
                 + part * own_k
                 for part, f_k, own_k in zip(parts, f, own, strict=True)
             ]
