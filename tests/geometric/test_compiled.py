@@ -145,9 +145,13 @@ def test_models_compile(model, backend, monkeypatch):
 @pytest.mark.parametrize("dim", [0, 1])
 def test_rows_by_brackets_are_rows_compiled_or_not(dim):
     x, index = torch.rand(4, 5, 2), torch.tensor([3, 0, 3])
-    compiled = torch.compile(take_by_brackets, backend="eager", fullgraph=True, dynamic=True)
-    assert torch.equal(take_by_brackets(x, dim, index), x.index_select(dim, index))
-    assert torch.equal(compiled(x, dim, index), x.index_select(dim, index))
+
+    def rows(x, index):  # models name the dimension
+        return take_by_brackets(x, dim, index)
+
+    compiled = torch.compile(rows, backend="eager", fullgraph=True, dynamic=True)
+    assert torch.equal(rows(x, index), x.index_select(dim, index))
+    assert torch.equal(compiled(x, index), x.index_select(dim, index))
 
 
 def test_models_take_rows_in_the_way_that_every_torch_compiles():
