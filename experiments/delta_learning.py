@@ -23,7 +23,7 @@ import torch
 from experiments._command import run
 from experiments._table_runs import RESULTS, environment
 from experiments.xtb_labels import xtb_labels
-from weightspace.errors import MoleculeError
+from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules import MolecularSplits, Molecules, load_molecules
 from weightspace.tasks.molecular import Budget, RunOptions, preset, run_model
 
@@ -66,22 +66,22 @@ def differences(splits: MolecularSplits, *, progress: bool = True) -> MolecularS
         ConfigurationError: tblite is missing.
     """
 
-    def part(molecules: Molecules) -> Molecules:
+    def part(molecules: Molecules, label: str) -> Molecules:
         if molecules.energy is None or molecules.forces is None:
             raise MoleculeError(f"{splits.name}: found no energies or no forces, wanted the labels of a better method")
-        energy, forces = xtb_labels(molecules, progress=progress)
+        energy, forces = xtb_labels(molecules, where=f"{splits.name}, {label}", progress=progress)
         return replace(
             molecules,
             values={**molecules.values, "energy": molecules.energy - energy},
             atom_values={**molecules.atom_values, "forces": molecules.forces - forces},
         )
 
-    tests = {label: part(molecules) for label, molecules in splits.tests.items()}
+    tests = {label: part(molecules, label) for label, molecules in splits.tests.items()}
     return replace(
         splits,
         name=f"{splits.name} less GFN2-xTB",
-        train=part(splits.train),
-        validation=part(splits.validation),
+        train=part(splits.train, "training part"),
+        validation=part(splits.validation, "validation part"),
         tests=tests,
         isolated={},
     )
@@ -99,7 +99,17 @@ def spread(molecules: Molecules) -> dict[str, float]:
 def compare(
     splits: MolecularSplits, frames: Sequence[int], model: str, budget: Budget, runs: Path, *, progress: bool = True
 ) -> Comparison:
-    """Train with both kinds of labels on the first frames, as many as asked for."""
+    """Train with both kinds of labels on the first frames, as many as asked for.
+
+    Raises:
+        ConfigurationError: more frames than there are, or none.
+    """
+    wrong = [count for count in frames if not 0 < count <= len(splits.train)]
+    if wrong:
+        raise ConfigurationError(
+            f"{splits.name}: found {wrong[0]} training frames asked for, wanted 1 to {len(splits.train)}; give other "
+            "--frames"
+        )
     began = time.process_time()
     both = dict(zip(LABELS, (splits, differences(splits, progress=progress)), strict=True))
     parts = (splits.train, splits.validation, *splits.tests.values())

@@ -74,10 +74,11 @@ def collected(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def merged(old: Sequence[dict[str, Any]], new: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows by model, budget, loss and rate; where both have one, the new."""
+    """Rows by model, sizes, budget, loss and rate; where both have one, the new."""
 
     def key(row: dict[str, Any]) -> tuple[Any, ...]:
-        return row["model"], row["budget"]["seconds"], row["loss"], row["learning_rate"]
+        sizes = json.dumps(row["arguments"], sort_keys=True)
+        return row["model"], row["budget"]["seconds"], row["loss"], row["learning_rate"], sizes
 
     rows = {key(row): row for row in (*old, *new)}
     return [rows[each] for each in sorted(rows)]

@@ -91,7 +91,8 @@ class OtherModel:
 
     def choice_alone(self) -> str:
         """Why this training for energies alone, from the file of what was tried."""
-        rows = [row for row in json.loads(RATES.read_text())["runs"] if row["model"] == self.label]
+        runs = json.loads(RATES.read_text())["runs"]
+        rows = [row for row in runs if row["model"] == self.label and row["budget"]["seconds"] == 60]
         parts = []
         for loss in sorted({row["loss"] for row in rows}):
             tried = [(row["learning_rate"], row["validation_mae_ev"] / KCAL_MOL) for row in rows if row["loss"] == loss]

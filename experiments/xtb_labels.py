@@ -147,7 +147,7 @@ def label_difference(file: Path, out: Path, *, charge: float = 0.0, progress: bo
     if molecules.energy is None or molecules.forces is None:
         raise MoleculeError(f"{file}: found no energies or no forces, wanted the better labels to learn the way to")
     _no_period(molecules.cell is not None, file)
-    energies, forces = xtb_labels(molecules, charge=charge, progress=progress)
+    energies, forces = xtb_labels(molecules, where=str(file), charge=charge, progress=progress)
     frames = []
     for row in range(len(molecules)):
         frame, own = molecules[row], slice(int(molecules.ptr[row]), int(molecules.ptr[row + 1]))
@@ -163,8 +163,10 @@ def label_difference(file: Path, out: Path, *, charge: float = 0.0, progress: bo
     return _summary(out, began, None)
 
 
-def xtb_labels(molecules: "Molecules", *, charge: float = 0.0, progress: bool = True) -> tuple[Tensor, Tensor]:
-    """Energies (G,) in eV and forces (N, 3) in eV/Å by GFN2-xTB.
+def xtb_labels(
+    molecules: "Molecules", *, where: str, charge: float = 0.0, progress: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Energies (G,) in eV and forces (N, 3) in eV/Å by GFN2-xTB; `where` names the molecules in errors.
 
     Raises:
         ConfigurationError: tblite is missing.
@@ -178,7 +180,7 @@ def xtb_labels(molecules: "Molecules", *, charge: float = 0.0, progress: bool = 
             forces.append(torch.from_numpy(np.array(calculator.get_forces(atoms))))
         except RuntimeError as error:
             raise MoleculeError(
-                f"molecule {row}: {METHOD} failed ({error}); look at its geometry, or leave it out"
+                f"{where}, frame {row}: {METHOD} failed ({error}); look at its geometry, or leave it out"
             ) from error
     return torch.tensor(energies, dtype=torch.float64), torch.cat(forces)
 

@@ -8,9 +8,10 @@ import torch
 
 from experiments import delta_learning
 from experiments._table_runs import ROOT
-from experiments.delta_learning import RESULT, differences, main
-from weightspace.errors import MoleculeError
+from experiments.delta_learning import RESULT, compare, differences, main
+from weightspace.errors import ConfigurationError, MoleculeError
 from weightspace.molecules import load_molecules
+from weightspace.tasks.molecular import Budget
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def few():
 def test_differences_and_labels_of_xtb_are_the_reference(few):
     pytest.importorskip("tblite")
     found = differences(few, progress=False)
-    energy, forces = delta_learning.xtb_labels(few.train, progress=False)
+    energy, forces = delta_learning.xtb_labels(few.train, where="few", progress=False)
     torch.testing.assert_close(found.train.energy + energy, few.train.energy, rtol=1e-9, atol=1e-6)
     torch.testing.assert_close(found.train.forces + forces, few.train.forces, rtol=0, atol=1e-5)
     assert found.train.forces.square().mean() < 0.3 * few.train.forces.square().mean()
@@ -36,6 +37,13 @@ def test_labels_must_be_there(few):
     bare = replace(few, train=replace(few.train, atom_values={}))
     with pytest.raises(MoleculeError, match="sample:ethanol: found no energies or no forces"):
         differences(bare, progress=False)
+
+
+@pytest.mark.parametrize("count", [0, 4])
+def test_more_frames_than_there_are_are_an_error(few, tmp_path, count):
+    with pytest.raises(ConfigurationError, match=f"sample:ethanol: found {count} training frames .*, wanted 1 to 3"):
+        compare(few, [2, count], "schnet", Budget(samples=5), tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_smoke():

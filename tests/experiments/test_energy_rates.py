@@ -55,7 +55,14 @@ def test_other_peoples_models_have_the_best_rate_that_was_tried_for_a_minute(oth
 
 def test_rows_that_were_measured_again_take_the_place_of_the_old():
     def row(model, rate, error):
-        return {"model": model, "budget": {"seconds": 60}, "loss": "mae", "learning_rate": rate, "error": error}
+        return {
+            "model": model,
+            "arguments": {},
+            "budget": {"seconds": 60},
+            "loss": "mae",
+            "learning_rate": rate,
+            "error": error,
+        }
 
     old, new = [row("mace", 0.1, 1), row("egnn", 0.1, 2)], [row("egnn", 0.1, 3), row("egnn", 0.01, 4)]
     assert merged(old, new) == [row("egnn", 0.01, 4), row("egnn", 0.1, 3), row("mace", 0.1, 1)]

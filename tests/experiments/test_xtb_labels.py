@@ -53,6 +53,20 @@ def test_labels_must_be_there(water, tmp_path):
         label_difference(tmp_path / "bare.xyz", tmp_path / "delta.extxyz", progress=False)
 
 
+def test_frames_that_fail_are_named(water, tmp_path, monkeypatch):
+    class Fails:
+        def get_potential_energy(self, atoms):
+            raise RuntimeError("no convergence")
+
+    (tmp_path / "few.extxyz").write_text("1\nProperties=species:S:1:pos:R:3:forces:R:3 energy=-0.5\nH 0 0 0 0 0 0\n")
+    monkeypatch.setattr(xtb_labels, "xtb", lambda charge: Fails())
+    with pytest.raises(
+        MoleculeError, match=r"few.extxyz:unit=eV, frame 0: GFN2-xTB failed \(no convergence\); look at"
+    ):
+        label_difference(f"{tmp_path / 'few.extxyz'}:unit=eV", tmp_path / "delta.extxyz", progress=False)
+    assert not (tmp_path / "delta.extxyz").exists()
+
+
 def test_periodic_molecules_are_refused(water, tmp_path):
     words = "found a periodic cell, wanted a molecule, which is all that GFN2-xTB labels here; set pbc="
     boxed = water.copy()
